@@ -1,0 +1,118 @@
+"""Checks of arrays and numbers, and the wording of every error, so that all messages rhyme.
+
+The rule: each check raises before anything is written, as `operation: argument has ..., expected ...`;
+ValueError for values and shapes, TypeError for kinds.
+"""
+
+import numpy as np
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def is_number(value):
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def check_array(operation, name, value):
+    """Refuse what is not a plain, aligned NumPy array."""
+    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+        kind = type(value).__name__
+        raise TypeError(f"{operation}: {name} is a {kind}, expected a NumPy array")
+    if not value.flags.aligned:
+        raise ValueError(f"{operation}: {name} is not aligned in memory, expected an aligned array")
+
+
+def check_float(operation, name, value, dtype=None, like=None):
+    """Refuse arrays that are not float32 or float64, or not of the precision of the others."""
+    if value.dtype not in FLOATS:
+        raise TypeError(f"{operation}: {name} has dtype {value.dtype}, expected float32 or float64")
+    if dtype is not None and value.dtype != dtype:
+        raise TypeError(
+            f"{operation}: {name} has dtype {value.dtype}, expected {dtype} as {like} has"
+        )
+
+
+def check_dtype(operation, name, value, dtype):
+    if value.dtype != dtype:
+        raise TypeError(f"{operation}: {name} has dtype {value.dtype}, expected {np.dtype(dtype)}")
+
+
+def check_shape(operation, name, shape, expected):
+    """Refuse a shape unlike the expected one, whose unknown sizes are given as letters."""
+    if len(shape) != len(expected) or any(
+        isinstance(want, int) and have != want for have, want in zip(shape, expected, strict=True)
+    ):
+        raise ValueError(f"{operation}: {name} has shape {shape}, expected {spell(expected)}")
+
+
+def spell(shape):
+    """Spell a shape whose sizes are numbers or letters, as Python spells a tuple."""
+    inner = ", ".join(map(str, shape))
+    return f"({inner},)" if len(shape) == 1 else f"({inner})"
+
+
+def check_writable(operation, name, value):
+    if not value.flags.writeable:
+        raise ValueError(f"{operation}: {name} is read-only, expected a writable array")
+
+
+def check_apart(operation, name, written, others, may_equal):
+    """Refuse a written array that shares memory with another, unless it is exactly one of `may_equal`."""
+    for other_name, other in others:
+        if _exactly(written, other) and (may_equal is True or other_name in may_equal):
+            continue
+        if _share(written, other):
+            allowed = (
+                "a separate array" if not may_equal else f"exactly {other_name} or an array apart"
+            )
+            raise ValueError(
+                f"{operation}: {name} overlaps {other_name} in memory, expected {allowed}"
+            )
+
+
+def _exactly(a, b):
+    return (
+        a.shape == b.shape
+        and a.strides == b.strides
+        and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    )
+
+
+def _share(a, b):
+    try:
+        return np.shares_memory(a, b, max_work=10_000)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def check_fraction(operation, name, value):
+    """Refuse what is not in [0, 1)."""
+    check_number(operation, name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{operation}: {name} is {value}, expected 0 <= {name} < 1")
+
+
+def check_number(operation, name, value):
+    if not is_number(value):
+        raise TypeError(f"{operation}: {name} is a {type(value).__name__}, expected a number")
+
+
+def check_at_least(operation, name, value, least, *, strictly=False):
+    """Refuse a number below `least` (or equal to it, if strictly) and NaN."""
+    check_number(operation, name, value)
+    if not (value > least if strictly else value >= least):
+        sign = ">" if strictly else ">="
+        raise ValueError(f"{operation}: {name} is {value}, expected {name} {sign} {least}")
+
+
+def check_integer(operation, name, value, least=None):
+    """Refuse what is not a whole number, or lies below `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{operation}: {name} is a {type(value).__name__}, expected an integer")
+    if least is not None and value < least:
+        raise ValueError(f"{operation}: {name} is {value}, expected {name} >= {least}")
+
+
+def check_known(operation, value, known, what="name"):
+    if value not in known:
+        raise ValueError(f"{operation}: unknown {what} {value!r}, expected one of {sorted(known)}")

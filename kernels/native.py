@@ -1,0 +1,237 @@
+"""The few things that Numba has no words for: native calls by address, atomics, loops without aliasing.
+
+Each is an intrinsic of some lines; nothing else in the package writes LLVM code but microkernel.py.
+"""
+
+from llvmlite import ir
+from llvmlite.ir import values
+from numba import types
+from numba.core import cgutils
+from numba.core.callconv import excinfo_ptr_t
+from numba.extending import intrinsic
+
+_WORD = ir.IntType(64)
+_POINTER = ir.IntType(8).as_pointer()
+_ENTRY = ir.FunctionType(
+    ir.IntType(32),
+    [_POINTER.as_pointer(), excinfo_ptr_t.as_pointer(), _WORD, _WORD, _WORD, _POINTER],
+)
+OK, NONE = 0, -2  # Numba's two codes of success
+
+
+def _data(context, builder, array_type, array):
+    return cgutils.create_struct_proxy(array_type)(context, builder, array).data
+
+
+@intrinsic
+def unpack(typing, words, kinds):
+    """Rebuild a kernel's arguments, a tuple of the types `kinds`, from the machine words at an address."""
+    result = kinds.instance_type
+
+    def codegen(context, builder, signature, args):
+        offset, loaded = 0, []
+        for kind in result:
+            if isinstance(kind, types.NoneType):
+                loaded.append(context.get_dummy_value())
+            else:
+                is_array = isinstance(kind, types.Array)
+                llvm = context.get_value_type(kind) if is_array else context.get_data_type(kind)
+                address = builder.add(args[0], _WORD(8 * offset))
+                value = builder.load(builder.inttoptr(address, llvm.as_pointer()))
+                if not is_array:  # a boolean lies in memory as a byte and in a register as a bit
+                    value = context.data_model_manager[kind].from_data(builder, value)
+                loaded.append(value)
+            offset += words_of(kind)
+        return context.make_tuple(builder, result, loaded)
+
+    return result(words, kinds), codegen
+
+
+def words_of(kind):
+    """Return how many 8-byte words an argument of Numba type `kind` takes."""
+    if isinstance(kind, types.Array):
+        return 5 + 2 * kind.ndim
+    return 0 if isinstance(kind, types.NoneType) else 1
+
+
+@intrinsic
+def call_entry(typing, address, start, stop, words, error):
+    """Call the kernel entry at `address`; return 0, or its error code with the error's place in error[0]."""
+
+    def codegen(context, builder, signature, args):
+        address, start, stop, words, error = args
+        entry = builder.inttoptr(address, _ENTRY.as_pointer())
+        result = cgutils.alloca_once(builder, _POINTER)
+        place = cgutils.alloca_once(builder, excinfo_ptr_t)
+        null = ir.Constant(_POINTER, None)
+        code = builder.sext(builder.call(entry, [result, place, start, stop, words, null]), _WORD)
+        good = builder.or_(
+            builder.icmp_signed("==", code, _WORD(OK)), builder.icmp_signed("==", code, _WORD(NONE))
+        )
+        with builder.if_then(builder.not_(good), likely=False):
+            found = builder.ptrtoint(builder.load(place), _WORD)
+            builder.store(found, _data(context, builder, signature.args[4], error))
+        return builder.select(good, _WORD(0), code)
+
+    return types.int64(types.intp, types.intp, types.intp, types.intp, error), codegen
+
+
+@intrinsic
+def raise_code(typing, code, place):
+    """Leave the calling function as a kernel with this code and error left; nothing where code is 0."""
+
+    def codegen(context, builder, signature, args):
+        convention = context.call_conv
+        bad = builder.icmp_signed("!=", args[0], _WORD(0))
+        with builder.if_then(bad, likely=False):
+            pointer = builder.inttoptr(args[1], excinfo_ptr_t)
+            builder.store(pointer, convention._get_excinfo_argument(builder.function))
+            code = builder.trunc(args[0], ir.IntType(32))
+            convention._return_errcode_raw(builder, code)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def atomic_load(typing, array, index):
+    """Return array[index], ordered after every store that its writer had made."""
+
+    def codegen(context, builder, signature, args):
+        place = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        return builder.load_atomic(place, "acquire", 8)
+
+    return types.int64(array, types.intp), codegen
+
+
+@intrinsic
+def atomic_store(typing, array, index, value):
+    """Set array[index] = value, after every store made before."""
+
+    def codegen(context, builder, signature, args):
+        place = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        builder.store_atomic(args[2], place, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def atomic_add(typing, array, index, value):
+    """Add to array[index] and return what it was."""
+
+    def codegen(context, builder, signature, args):
+        place = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        return builder.atomic_rmw("add", place, args[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def atomic_exchange(typing, array, index, value):
+    """Set array[index] = value and return what it was."""
+
+    def codegen(context, builder, signature, args):
+        place = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        return builder.atomic_rmw("xchg", place, args[2], "seq_cst")
+
+    return types.int64(array, types.intp, types.int64), codegen
+
+
+@intrinsic
+def compare_and_swap(typing, array, index, old, new):
+    """Set array[index] = new if it is `old`; return whether it was."""
+
+    def codegen(context, builder, signature, args):
+        place = builder.gep(_data(context, builder, signature.args[0], args[0]), [args[1]])
+        pair = builder.cmpxchg(place, args[2], args[3], "seq_cst", "seq_cst")
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(array, types.intp, types.int64, types.int64), codegen
+
+
+thread_yield = types.ExternalFunction("sched_yield", types.int32())
+
+
+class _Metadata(values.MDValue):
+    """Metadata that is distinct and may refer to itself (None), which llvmlite cannot spell."""
+
+    def __init__(self, module, items):
+        self.items = items
+        super().__init__(module, [], name=str(len(module.metadata)))
+
+    def descr(self, buffer):
+        def spell(item):
+            if isinstance(item, str):
+                return f'!"{item}"'
+            return (self if item is None else item).get_reference()
+
+        buffer.append(f"distinct !{{ {', '.join(map(spell, self.items))} }}\n")
+
+
+def independent_loop(body, leading=0):
+    """Return an intrinsic `loop(start, stop, first, args)` that calls body(*first, i, *args) for each i.
+
+    The compiler is told that no iteration writes what another touches, so that calls in place vectorise
+    like others (5 arrays in place: 0.59 -> 0.17 ns an element). `first` is a tuple of `leading` indices.
+    """
+
+    @intrinsic
+    def loop(typing, start, stop, first, args):
+        inner = (*first.types, types.uintp, *args.types) if leading else (types.uintp, *args.types)
+        _, _, folded, _ = body.get_call_template(inner, {})  # folded: *args are one tuple
+        compiled = body.overloads[tuple(folded)]
+        if compiled.signature.return_type != types.none:
+            raise TypeError(f"{body.__name__}: the body of a loop returns None")
+
+        def codegen(context, builder, signature, values):
+            start, stop, first, args = values
+            lead = [builder.extract_value(first, k) for k in range(leading)]
+            rest = [builder.extract_value(args, k) for k in range(len(inner) - leading - 1)]
+            if isinstance(folded[-1], types.StarArgTuple | types.StarArgUniTuple):
+                star = folded[-1]
+                tail = rest[len(rest) - len(star) :]
+                rest[len(rest) - len(star) :] = [context.make_tuple(builder, star, tail)]
+            _emit_loop(context, builder, compiled, start, stop, lead, rest)
+            return context.get_dummy_value()
+
+        return types.void(types.uintp, types.uintp, first, args), codegen
+
+    return loop
+
+
+def _emit_loop(context, builder, compiled, start, stop, lead, rest):
+    module, function = builder.module, builder.function
+    group = _Metadata(module, [])
+    accesses = _Metadata(module, ["llvm.loop.parallel_accesses", group])
+    loop = _Metadata(module, [None, accesses])
+    before = builder.block
+    head, inside, done = (function.append_basic_block(name) for name in ("head", "body", "done"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    i = builder.phi(start.type)
+    i.add_incoming(start, before)
+    builder.cbranch(builder.icmp_unsigned("<", i, stop), inside, done)
+    builder.position_at_end(inside)
+    call, status = _call_compiled(context, builder, compiled, [*lead, i, *rest])
+    call.set_metadata("llvm.access.group", group)
+    with builder.if_then(status.is_error, likely=False):
+        context.call_conv.return_status_propagate(builder, status)
+    i.add_incoming(builder.add(i, start.type(1), flags=["nuw"]), builder.block)
+    back = builder.branch(head)
+    back.set_metadata("llvm.loop", loop)
+    builder.position_at_end(done)
+
+
+def _call_compiled(context, builder, compiled, arguments):
+    """Call a compiled function and hand out the call itself, which must carry the loop's access group."""
+    description = compiled.fndesc
+    function = context.declare_function(builder.module, description)
+    context.active_code_library.add_linking_library(compiled.library)
+    convention = context.call_conv
+    flat = convention._get_arg_packer(description.argtypes).as_arguments(builder, arguments)
+    shape = convention.get_function_type(description.restype, description.argtypes)
+    result = cgutils.alloca_once(builder, shape.args[0].pointee)
+    place = cgutils.alloca_once(builder, excinfo_ptr_t)
+    call = builder.call(function, [result, place, *flat])
+    return call, convention._get_return_status(builder, call, builder.load(place))
