@@ -1,0 +1,1 @@
+"""Speed, measured: one table of workloads (tests read it too), one engine, the README's table."""

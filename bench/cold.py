@@ -1,0 +1,96 @@
+"""What is paid once: import, the first fit with an empty and a filled cache, memory.
+
+Each is measured in a fresh process.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from . import peers
+
+TIMES = 5
+
+IMPORT = """
+import json, time
+start = time.perf_counter()
+import fonio.kernels, fonio.nn
+print(json.dumps(time.perf_counter() - start))
+"""
+
+FIRST_FIT = """
+import json, time
+import numpy as np
+from fonio import nn
+x = np.random.default_rng(0).standard_normal((1024, 784)).astype(np.float32)
+labels = np.random.default_rng(1).integers(0, 10, 1024)
+model = nn.Sequential(
+    nn.Linear(784, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 10)
+)
+start = time.perf_counter()
+nn.fit(model, x, labels, epochs=1, progress=False)
+print(json.dumps(time.perf_counter() - start))
+"""
+
+# arrays of MNIST's shape; numbers that are drawn need no file, and take as much room
+MEMORY = """
+import json, pathlib, re
+import numpy as np
+from fonio import nn
+x = np.random.default_rng(0).random((60000, 784), np.float32)
+labels = np.random.default_rng(1).integers(0, 10, 60000)
+model = nn.Sequential(
+    nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)
+)
+nn.fit(model, x, labels, epochs=1, batch_size=128, progress=False)
+status = pathlib.Path("/proc/self/status").read_text()
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", status).group(1)) * 1024
+print(json.dumps((peak - x.nbytes - labels.nbytes) / 1e6))
+"""
+
+
+def import_seconds():
+    """Import both packages, NumPy and Numba included."""
+    return _median(IMPORT)
+
+
+def first_fit_empty():
+    """The first fit when every kernel has to be compiled."""
+    figures = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as cache:
+            figures.append(_run(FIRST_FIT, cache))
+    return min(figures)
+
+
+def first_fit_filled():
+    """The first fit of a process that finds every kernel on disk."""
+    with tempfile.TemporaryDirectory() as cache:
+        _run(FIRST_FIT, cache)
+        return _median(FIRST_FIT, cache)
+
+
+def peak_megabytes():
+    """The whole process at its highest, less the arrays of data."""
+    return _run(MEMORY)
+
+
+def _median(code, cache=None):
+    return statistics.median(_run(code, cache) for _ in range(TIMES))
+
+
+def _run(code, cache=None):
+    environment = peers.environment(threads=1, extra={"NUMBA_CACHE_DIR": cache} if cache else {})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=os.getcwd(),
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout)

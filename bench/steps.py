@@ -1,0 +1,93 @@
+"""Whole training steps: the nets of the README's table, their data, and our side.
+
+A step is what a training loop does for a batch: gather its rows from the data set, forward, loss,
+backward, optimizer. All sides start from the same weights and walk the same batches in the same
+order; the data set has 4096 rows, so that no branch predictor learns a batch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .measuring import Repeats
+
+ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Net:
+    """Linear layers with an activation, batch norm if asked, and cross-entropy at the end."""
+
+    sizes: tuple
+    batch: int
+    batchnorm: bool = False
+    activation: str = "relu"
+    optimizer: str = "sgd"
+    rate: float = 1e-2
+
+    def layers(self):
+        """[(inputs, outputs), ...]."""
+        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    def weights(self, seed=0):
+        """[(weight (O, I), bias (O,)), ...], float32."""
+        rng = np.random.default_rng(seed)
+        return [
+            (
+                (rng.standard_normal((o, i)) * np.sqrt(2 / i)).astype(np.float32),
+                np.zeros(o, np.float32),
+            )
+            for i, o in self.layers()
+        ]
+
+    def data(self, seed=0):
+        """Draw x (4096, I) float32, labels (4096,) int64, order (batches, batch) int64."""
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((ROWS, self.sizes[0])).astype(np.float32)
+        labels = rng.integers(0, self.sizes[-1], ROWS)
+        batches = ROWS // self.batch
+        order = rng.permutation(ROWS)[: batches * self.batch].reshape(batches, self.batch)
+        return x, labels, order
+
+
+DISC = Net((2, *[32] * 17, 2), 100, batchnorm=True)
+NETS = {
+    "disc 2-(32x17, batchnorm)-2, batch 100": DISC,
+    "4-64-64-2, batch 32": Net((4, 64, 64, 2), 32),
+    "784-256-10, batch 64": Net((784, 256, 10), 64),
+    "784-512-512-10, batch 128": Net((784, 512, 512, 10), 128),
+    "784-1024-1024-1024-10, batch 128": Net((784, 1024, 1024, 1024, 10), 128),
+}
+
+
+def tanh_net(batch):
+    """The small net whose whole loop JAX compiles."""
+    return Net((4, 32, 16, 4), batch, activation="tanh", optimizer="adam", rate=1e-3)
+
+
+def model(net):
+    """The net as fonio.nn modules with the weights of `net.weights()`."""
+    from fonio import nn
+
+    last, stack = len(net.layers()) - 1, []
+    for number, ((i, o), (weight, bias)) in enumerate(
+        zip(net.layers(), net.weights(), strict=True)
+    ):
+        linear = nn.Linear(i, o)
+        linear.weight.value = weight
+        linear.bias.value = bias
+        stack.append(linear)
+        if number < last:
+            stack += [nn.BatchNorm1d(o)] if net.batchnorm else []
+            stack.append({"relu": nn.ReLU, "tanh": nn.Tanh}[net.activation]())
+    return nn.Sequential(*stack)
+
+
+def ours(net):
+    """Our side: the step recorded once, gather and all, and replayed."""
+    from fonio import nn
+
+    x, labels, order = net.data()
+    made = model(net)
+    optimizer = {"sgd": nn.SGD, "adam": nn.Adam}[net.optimizer](made.parameters(), lr=net.rate)
+    raise NotImplementedError("fonio.nn has not landed yet")

@@ -1,0 +1,57 @@
+"""The one table of workloads: what an operation is called with, what it answers, its peers.
+
+A row is registered once, by the module of its family; tests and benchmarks read the same rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+_TABLE = {}
+
+
+def _no_traffic(*size):
+    return 0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One operation with its inputs, its independent reference and its peers."""
+
+    name: str  # the public function's name: "gelu_backward"
+    group: str  # its family: "elementary", "activations", "matrix", ...
+    call: Callable  # call(*inputs) -> an array or a tuple of arrays; takes out= where out_argument
+    reference: (
+        Callable  # reference(*inputs) -> the same structure, float64 inside, none of our code
+    )
+    inputs: Callable  # inputs(rng, size, dtype) -> tuple of arrays and numbers
+    sizes: tuple  # benchmarked sizes, each a tuple of ints
+    test_sizes: tuple  # odd, tiny and empty sizes for the tests
+    forward: Callable | None = None  # of a backward: f(*inputs[1:]), whose gradients `call` returns
+    peers: dict = field(
+        default_factory=dict
+    )  # "numpy" | "torch" | "jax" -> build(*inputs) -> call()
+    tolerance: dict = field(default_factory=lambda: {"float32": 1e-5, "float64": 1e-12})
+    flops: Callable = _no_traffic  # flops(*size)
+    bytes: Callable = lambda size, itemsize: 0  # compulsory traffic
+    in_place: tuple = ()  # indices of inputs that may be `out` exactly
+    out_argument: bool = True
+    nan: bool = True  # a NaN in the first array comes out as NaN
+    version: str = "1"
+
+
+def register(*rows):
+    """Add rows to the table; a name that is taken is refused."""
+    for row in rows:
+        if row.name in _TABLE:
+            raise ValueError(f"register: workload {row.name!r} is in the table already")
+        _TABLE[row.name] = row
+
+
+def workloads(pattern=""):
+    """List the rows whose name or group contains `pattern` (or matches it, with wildcards)."""
+    if any(c in pattern for c in "*?["):
+        wanted = lambda row: fnmatchcase(row.name, pattern) or fnmatchcase(row.group, pattern)  # noqa: E731
+    else:
+        wanted = lambda row: pattern in row.name or pattern in row.group  # noqa: E731
+    return [row for row in _TABLE.values() if wanted(row)]
