@@ -21,9 +21,9 @@ import numpy as np
 
 from . import arrays, doors
 from .caching import jit
-from .launch import keep
 from .loops import for_each
 
+_MISSING = inspect.Parameter.empty
 _ITEM = re.compile(r"\s*(\w+)([?!]?)\s*\(([^)]*)\)\s*(\w*)\s*(?:,|$)")
 
 
@@ -93,6 +93,9 @@ class Operation:
         ]
         out = inspect.Parameter("out", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
         self.signature = inspect.Signature([*shown, out] if self.outputs else shown)
+        self.names = list(self.signature.parameters)
+        self.places = {name: place for place, name in enumerate(self.names)}
+        self.defaults = [p.default for p in self.signature.parameters.values()]
         self.public = self._make_public()
 
     @functools.cached_property
@@ -115,13 +118,13 @@ class Operation:
         out = values.pop() if self.outputs else None
         given, rest = values[: len(self.inputs)], values[len(self.inputs) :]
         sizes, dtype = self.check_inputs(given)
-        rest = self.check_scalars(rest, dtype)
+        if self.scalars:
+            rest = self.check_scalars(rest, dtype)
         if self.check is not None:
-            self.check(self.name, sizes, self.named(given, rest))
+            self.check(self.name, sizes, dict(zip(self.names, values, strict=False)))
         results = self.make_outputs(out, sizes, dtype, given)
-        written = [a if arg.written else None for a, arg in zip(given, self.inputs, strict=True)]
-        for array, argument in zip(written, self.inputs, strict=True):
-            if array is not None:
+        for argument, array in zip(self.inputs, given, strict=True):
+            if argument.written and array is not None:
                 self._check_written(argument.name, array, given)
         self._launch(results, given, rest)
         if not results:
@@ -130,16 +133,22 @@ class Operation:
 
     def bind(self, args, kwargs):
         """Return all values in the order of the signature, defaults filled in."""
+        values = [*args, *self.defaults[len(args) :]]
+        for name, value in kwargs.items():
+            place = self.places.get(name, -1)
+            if place < len(args):
+                self._explain(args, kwargs)
+            values[place] = value
+        if len(values) > len(self.names) or any(value is _MISSING for value in values):
+            self._explain(args, kwargs)
+        return values
+
+    def _explain(self, args, kwargs):
+        """Raise what Python says of a call with the wrong arguments."""
         try:
-            bound = self.signature.bind(*args, **kwargs)
+            self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
-        bound.apply_defaults()
-        return list(bound.arguments.values())
-
-    def named(self, given, rest):
-        names = list(self.signature.parameters)
-        return dict(zip(names, (*given, *rest), strict=False))
 
     def check_inputs(self, given):
         """Check kinds and shapes; return the sizes by letter, and the dtype of the float arrays."""
@@ -148,27 +157,34 @@ class Operation:
             if value is None and argument.optional:
                 continue
             arrays.check_array(self.name, argument.name, value)
-            if argument.dtype is None:
-                arrays.check_float(self.name, argument.name, value, dtype, like)
-                dtype, like = value.dtype, like or argument.name
-            else:
+            if argument.dtype is not None:
                 arrays.check_dtype(self.name, argument.name, value, argument.dtype)
-            self._match(argument, value, sizes)
+            elif dtype is None or value.dtype != dtype:
+                arrays.check_float(self.name, argument.name, value, dtype, like)
+                dtype, like = value.dtype, argument.name
+            self._match(argument, value.shape, sizes)
         return sizes, dtype
 
-    def _match(self, argument, value, sizes):
-        dims = sizes.setdefault("...", value.shape) if argument.dims is None else argument.dims
-        expected = tuple(sizes.get(dim, dim) for dim in dims)
-        if len(expected) == len(value.shape):
-            bound = zip(expected, value.shape, strict=True)
-            sizes.update({want: have for want, have in bound if isinstance(want, str)})
-        arrays.check_shape(self.name, argument.name, value.shape, expected)
+    def _match(self, argument, shape, sizes):
+        dims = argument.dims
+        if dims is None:
+            fits = sizes.setdefault("...", shape) == shape
+        else:
+            fits = len(shape) == len(dims) and all(
+                (dim if isinstance(dim, int) else sizes.setdefault(dim, size)) == size
+                for dim, size in zip(dims, shape, strict=True)
+            )
+        if not fits:
+            expected = sizes["..."] if dims is None else self._known(dims, sizes)
+            arrays.check_shape(self.name, argument.name, shape, expected)
+
+    def _known(self, dims, sizes):
+        return tuple(sizes.get(dim, dim) for dim in dims)
 
     def check_scalars(self, rest, dtype):
         """Turn numbers that kernels read from memory into one-element arrays."""
-        names = list(self.signature.parameters)[len(self.inputs) :]
         done = []
-        for name, value in zip(names, rest, strict=False):
+        for name, value in zip(self.names[len(self.inputs) :], rest, strict=False):
             if name in self.scalars:
                 wanted = np.dtype(self.scalars[name] or dtype)
                 value = one_element(self.name, name, value, wanted)
@@ -203,9 +219,7 @@ class Operation:
         return results
 
     def _shape(self, argument, sizes):
-        if argument.dims is None:
-            return sizes["..."]
-        return tuple(sizes.get(dim, dim) for dim in argument.dims)
+        return sizes["..."] if argument.dims is None else self._known(argument.dims, sizes)
 
     def _check_written(self, name, array, given):
         """Refuse a written array that is read-only or shares memory with an input it may not be."""
@@ -219,26 +233,22 @@ class Operation:
 
     def _launch(self, results, given, rest):
         """Run on contiguous arrays: copies are kernels, so that they are recorded too."""
-        everything = [
-            *zip(self.outputs, results, strict=True),
-            *zip(self.inputs, given, strict=True),
-        ]
-        ready = [self._ready(argument, array) for argument, array in everything]
+        arguments = (*self.outputs, *self.inputs)
+        everything = (*results, *given)
+        ready = [self._ready(*pair) for pair in zip(arguments, everything, strict=True)]
         self.run(*ready, *rest)
-        outputs = len(results)
-        for i, (argument, array) in enumerate(everything):
-            changed = i < outputs or argument.written
-            if changed and array is not None and not self._as_is(array):
+        for i, array in enumerate(everything):
+            if (i < len(results) or arguments[i].written) and not self._as_is(array):
                 copy_from_flat(array, ready[i].reshape(-1))
 
     def _as_is(self, array):
-        return self.strided or array.flags.c_contiguous
+        return array is None or array.flags.c_contiguous or self.strided
 
     def _ready(self, argument, array):
-        if array is None:
-            return None
         whole = array if self._as_is(array) else contiguous(array)
-        return whole.reshape(-1) if argument.dims is None else whole
+        if argument.dims is None and whole is not None and whole.ndim != 1:
+            return whole.reshape(-1)
+        return whole
 
 
 def one_element(operation, name, value, dtype):
@@ -272,7 +282,7 @@ def contiguous(x):
     if x.flags.c_contiguous:
         return x
     copy = np.empty(x.shape, x.dtype)
-    _read_flat(x.size, copy.reshape(-1), keep(x))
+    _read_flat(x.size, copy.reshape(-1), x)
     return copy
 
 

@@ -1,0 +1,61 @@
+"""Trainable MLPs composed of fonio.kernels: layers, losses, optimizers, fit."""
+
+from . import datasets, init
+from .activations import (
+    ELU,
+    GELU,
+    SELU,
+    LeakyReLU,
+    LogSoftmax,
+    QuickGELU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from .history import History
+from .inference import evaluate, predict, predict_proba
+from .init import manual_seed
+from .layers import BatchNorm1d, Dropout, Linear
+from .module import Module, Parameter, Sequential
+from .optimizers import SGD, Adam, AdamW, RMSprop
+from .steps import step
+from .training import fit
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "BatchNorm1d",
+    "Dropout",
+    "History",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "Module",
+    "Parameter",
+    "QuickGELU",
+    "RMSprop",
+    "ReLU",
+    "ReLU6",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "datasets",
+    "evaluate",
+    "fit",
+    "init",
+    "manual_seed",
+    "predict",
+    "predict_proba",
+    "step",
+]

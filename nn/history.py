@@ -1,0 +1,40 @@
+"""What a fit leaves behind: one row of figures for each epoch."""
+
+
+class History:
+    """Figures by epoch: `history["loss"]` is a list, `history.loss` the same; `history.epochs` counts them."""
+
+    def __init__(self):
+        self.columns = {}
+        self.interrupted = False
+
+    def add(self, **figures):
+        """Add one epoch's figures."""
+        for name, value in figures.items():
+            self.columns.setdefault(name, []).append(value)
+
+    @property
+    def epochs(self):
+        return max(map(len, self.columns.values()), default=0)
+
+    def last(self):
+        """Return the last epoch's figures as a dictionary."""
+        return {name: values[-1] for name, values in self.columns.items()}
+
+    def __getitem__(self, name):
+        if name not in self.columns:
+            raise KeyError(f"History: unknown name {name!r}, expected one of {sorted(self.columns)}")
+        return self.columns[name]
+
+    def __getattr__(self, name):
+        if name in self.__dict__.get("columns", {}):
+            return self.columns[name]
+        raise AttributeError(f"History: unknown name {name!r}")
+
+    def __len__(self):
+        return self.epochs
+
+    def __repr__(self):
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.last().items())
+        stopped = ", interrupted" if self.interrupted else ""
+        return f"<History of {self.epochs} epochs{stopped}: {figures}>"

@@ -1,0 +1,192 @@
+"""Layers: Linear, BatchNorm1d, Dropout, and a class for each activation. Names and defaults follow PyTorch.
+
+The rule: a backward writes each parameter's `.grad` (`accumulate=True` adds to it) and returns dx. Where the
+layer comes first its `backward.parameters_only` leaves dx out.
+"""
+
+import math
+
+import numpy as np
+
+from .. import kernels
+from ..kernels import arrays
+from . import init
+from .module import Module, Parameter
+from .replay import take_ticket
+
+
+def check_features(layer, x, features):
+    """Refuse an input whose width is not the layer's, naming the layer."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{layer!r}: x is a {type(x).__name__}, expected a NumPy array")
+    if x.ndim != 2 or x.shape[1] != features:
+        raise ValueError(f"{layer!r}: x has shape {x.shape}, expected (N, {features})")
+
+
+def store(parameter, make, accumulate):
+    """Let `make(out=)` write a parameter's gradient, or add to it what `make` returns."""
+    if accumulate:
+        kernels.add(parameter.grad, make(out=None), out=parameter.grad)
+    else:
+        make(out=parameter.grad)
+
+
+class Linear(Module):
+    """y = x Wᵀ + b: x (N, in_features) -> y (N, out_features).
+
+    weight (out_features, in_features) and bias (out_features,) start from U(-1/√in, 1/√in).
+    """
+
+    def __init__(self, in_features, out_features, bias=True, dtype=np.float32):
+        arrays.check_integer("Linear", "in_features", in_features, 1)
+        arrays.check_integer("Linear", "out_features", out_features, 1)
+        self.in_features, self.out_features = int(in_features), int(out_features)
+        bound = 1.0 / math.sqrt(in_features)
+        self.weight = Parameter(np.empty((out_features, in_features), dtype))
+        init.uniform(self.weight, -bound, bound)
+        self.bias = None
+        if bias:
+            self.bias = Parameter(np.empty(out_features, dtype))
+            init.uniform(self.bias, -bound, bound)
+
+    def forward(self, x):
+        return self._forward(x, None)
+
+    def forward_fused(self, x, activation):
+        """Return (activation(y), backward) in one pass over y."""
+        return self._forward(x, activation)
+
+    def _forward(self, x, activation):
+        check_features(self, x, self.in_features)
+        weight = self.weight.value
+        bias = None if self.bias is None else self.bias.value
+        y = kernels.linear(x, weight, bias, activation)
+
+        def backward(dy, accumulate=False):
+            dy = parameters_only(dy, accumulate)
+            return kernels.linear_backward_input(dy, weight)
+
+        def parameters_only(dy, accumulate=False):
+            if activation is not None:
+                dy = kernels.ACTIVATIONS[activation].backward_from_y(dy, y)
+            store(self.weight, lambda out: kernels.linear_backward_weight(dy, x, out=out), accumulate)
+            if self.bias is not None:
+                store(self.bias, lambda out: kernels.column_sum(dy, out=out), accumulate)
+            return dy
+
+        backward.parameters_only = parameters_only
+        return y, backward
+
+    def describe(self):
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
+        )
+
+
+class BatchNorm1d(Module):
+    """y = γ (x - mean) / √(var + eps) + β, each feature over the batch. Ioffe and Szegedy 2015, arXiv:1502.03167.
+
+    In eval mode with the running statistics: running = (1 - momentum) running + momentum batch, the variance
+    unbiased, as PyTorch keeps it.
+    """
+
+    def __init__(self, num_features, eps=1e-5, momentum=0.1, dtype=np.float32):
+        arrays.check_integer("BatchNorm1d", "num_features", num_features, 1)
+        arrays.check_at_least("BatchNorm1d", "eps", eps, 0)
+        arrays.check_at_least("BatchNorm1d", "momentum", momentum, 0)
+        self.num_features, self.eps, self.momentum = int(num_features), eps, momentum
+        self.weight = Parameter(np.ones(num_features, dtype))
+        self.bias = Parameter(np.zeros(num_features, dtype))
+        self.running_mean = np.zeros(num_features, dtype)
+        self.running_var = np.ones(num_features, dtype)
+
+    def forward(self, x):
+        return self._forward(x, None)
+
+    def forward_fused(self, x, activation):
+        """Return (activation(y), backward) in one pass over y where the kernel can."""
+        return self._forward(x, activation)
+
+    def _forward(self, x, activation):
+        check_features(self, x, self.num_features)
+        if not self.training:
+            return self._forward_eval(x, activation)
+        if len(x) == 1:
+            raise ValueError(f"{self!r}: the batch has 1 row, expected at least 2 in training mode")
+        gamma = self.weight.value
+        y, mean, rstd = kernels.batchnorm(x, gamma, self.bias.value, self.eps, activation)
+        kernels.update_running(
+            self.running_mean, self.running_var, mean, rstd, len(x), self.momentum, self.eps
+        )
+
+        def backward(dy, accumulate=False):
+            if activation is not None:
+                dy = kernels.ACTIVATIONS[activation].backward_from_y(dy, y)
+            if not accumulate:
+                out = (np.empty_like(x), self.weight.grad, self.bias.grad)
+                return kernels.batchnorm_backward(dy, x, gamma, mean, rstd, out=out)[0]
+            dx, dgamma, dbeta = kernels.batchnorm_backward(dy, x, gamma, mean, rstd)
+            kernels.add(self.weight.grad, dgamma, out=self.weight.grad)
+            kernels.add(self.bias.grad, dbeta, out=self.bias.grad)
+            return dx
+
+        return y, backward
+
+    def _forward_eval(self, x, activation):
+        gamma, mean, var = self.weight.value, self.running_mean, self.running_var
+        y = kernels.batchnorm_inference(x, gamma, self.bias.value, mean, var, self.eps)
+        if activation is not None:
+            y = kernels.ACTIVATIONS[activation].forward(y)
+
+        def backward(dy, accumulate=False):
+            if activation is not None:
+                dy = kernels.ACTIVATIONS[activation].backward_from_y(dy, y)
+            zero = np.zeros_like(mean)
+            ones = np.ones_like(gamma)
+            x_hat = kernels.batchnorm_inference(x, ones, zero, mean, var, self.eps)
+            product = kernels.multiply(dy, x_hat)
+            store(self.weight, lambda out: kernels.column_sum(product, out=out), accumulate)
+            store(self.bias, lambda out: kernels.column_sum(dy, out=out), accumulate)
+            return kernels.batchnorm_inference(dy, gamma, zero, zero, var, self.eps)
+
+        return y, backward
+
+    def describe(self):
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class Dropout(Module):
+    """Drop each value with chance p while training, and scale the others by 1/(1-p). Srivastava et al. 2014.
+
+    The mask is a function of (seed, stream, counter, position): it is never stored, and is the same for any
+    number of threads. `counter` counts the passes.
+    """
+
+    keeps_width = True
+
+    def __init__(self, p=0.5, seed=0, stream=None):
+        arrays.check_fraction("Dropout", "p", p)
+        self.p, self.seed, self.stream = float(p), seed, stream
+        self.counter = np.zeros(1, np.int64)
+
+    def forward(self, x):
+        if not self.training or self.p == 0:
+            return x, pass_through
+        step = np.empty(1, np.int64)
+        take_ticket(1, step, self.counter)
+        seed, stream = self.seed, self.stream or 0
+        y = kernels.dropout(x, self.p, seed, step, stream)
+
+        def backward(dy, accumulate=False):
+            return kernels.dropout_backward(dy, self.p, seed, step, stream)
+
+        return y, backward
+
+    def describe(self):
+        return f"p={self.p:g}"
+
+
+def pass_through(dy, accumulate=False):
+    """The backward of a layer that did nothing."""
+    return dy

@@ -1,0 +1,317 @@
+"""Parameters, modules, and Sequential: what a model is made of.
+
+`y, backward = module.forward(x)`; `dx = backward(dy)` fills each parameter's `.grad`. The closure holds what
+the pass left behind: a module keeps no state of a pass, so one may run while another waits for its backward.
+
+The rule: a module computes with fonio.kernels alone. Then a step may be recorded and replayed natively.
+"""
+
+import contextlib
+import threading
+
+import numpy as np
+
+from ..kernels import arrays
+
+_local = threading.local()
+PAD_BYTES = 64  # parameters in an arena begin at a cache line
+
+
+class Parameter:
+    """An array that is trained, and its gradient. Assigning to `.value` copies into place."""
+
+    def __init__(self, value):
+        arrays.check_array("Parameter", "value", value)
+        arrays.check_float("Parameter", "value", value)
+        self._value = np.ascontiguousarray(value)
+        self._grad = np.zeros_like(self._value)
+        self.home = None  # the arena that it lies in, once an optimizer has packed it
+
+    @property
+    def value(self):
+        return self._value
+
+    @value.setter
+    def value(self, new):
+        new = np.asarray(new)
+        if new.shape != self._value.shape:
+            raise ValueError(f"Parameter: value has shape {new.shape}, expected {self._value.shape}")
+        self._value[...] = new
+
+    @property
+    def grad(self):
+        return self._grad
+
+    @grad.setter
+    def grad(self, new):
+        new = np.asarray(new)
+        if new.shape != self._grad.shape:
+            raise ValueError(f"Parameter: grad has shape {new.shape}, expected {self._grad.shape}")
+        self._grad[...] = new
+
+    @property
+    def shape(self):
+        return self._value.shape
+
+    @property
+    def dtype(self):
+        return self._value.dtype
+
+    @property
+    def size(self):
+        return self._value.size
+
+    def move(self, value, grad):
+        """Make `value` and `grad` the parameter's memory. Recordings of the old memory become stale."""
+        value[...], grad[...] = self._value, self._grad
+        self._value, self._grad = value, grad
+        self.home = None
+
+    def __repr__(self):
+        return f"Parameter{self.shape}: {self.dtype}"
+
+
+class Module:
+    """A layer or a model. Subclasses define `forward(x) -> (y, backward)`.
+
+    Attributes that are Parameters are trained, arrays are buffers (saved, not trained), Modules are children.
+    """
+
+    training = True
+
+    def forward(self, x):
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def __call__(self, x):
+        """Return the output for x alone."""
+        return self.forward(x)[0]
+
+    def children(self):
+        """Yield (name, child) of the modules held directly."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                for i, item in enumerate(value):
+                    if isinstance(item, Module):
+                        yield f"{name}.{i}", item
+
+    def modules(self):
+        """Yield this module and all below it, in order."""
+        yield self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def named_parameters(self, prefix=""):
+        """Yield (name, Parameter) of all parameters, in order, named as in PyTorch: `0.weight`."""
+        yield from self._named(Parameter, prefix)
+
+    def named_buffers(self, prefix=""):
+        """Yield (name, array) of what is kept but not trained: running statistics, counters."""
+        yield from self._named(np.ndarray, prefix)
+
+    def _named(self, kind, prefix):
+        for name, value in vars(self).items():
+            if isinstance(value, kind):
+                yield prefix + name, value
+        for name, child in self.children():
+            yield from child._named(kind, f"{prefix}{name}.")
+
+    def parameters(self):
+        """Return all parameters, in order."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def buffers(self):
+        """Return all buffers, in order."""
+        return [buffer for _, buffer in self.named_buffers()]
+
+    def train(self, mode=True):
+        """Set training mode for this module and all below; return it."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self):
+        """Set inference mode for this module and all below; return it."""
+        return self.train(False)
+
+    @property
+    def dtype(self):
+        """The precision of the model, that of its first parameter (float32 where it has none)."""
+        parameters = self.parameters()
+        return parameters[0].dtype if parameters else np.dtype(np.float32)
+
+    def to(self, dtype):
+        """Convert parameters and floating buffers to float32 or float64, in new memory; return it."""
+        dtype = np.dtype(dtype)
+        if dtype not in arrays.FLOATS:
+            raise TypeError(f"to: dtype is {dtype}, expected float32 or float64")
+        for module in self.modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) and value.dtype != dtype:
+                    value.move(np.empty(value.shape, dtype), np.empty(value.shape, dtype))
+                elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
+                    setattr(module, name, value.astype(dtype))
+        return self
+
+    def describe(self):
+        """Return what stands in the parentheses of the repr."""
+        return ""
+
+    def __repr__(self):
+        lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children()]
+        name = type(self).__name__
+        if not lines:
+            return f"{name}({self.describe()})"
+        return f"{name}(\n" + "\n".join(lines) + "\n)"
+
+
+def apply_backward(backward, dy, accumulate):
+    """Call a layer's backward; a layer of a user's own need not know `accumulate`."""
+    return backward(dy, accumulate=True) if accumulate else backward(dy)
+
+
+class Sequential(Module):
+    """Modules one after another. A linear or normalization layer computes the activation after it."""
+
+    def __init__(self, *layers):
+        for layer in layers:
+            if not isinstance(layer, Module):
+                kind = type(layer).__name__
+                raise TypeError(f"Sequential: layer is a {kind}, expected a Module")
+        self.layers = list(layers)
+        _check_once(self)
+        _check_widths(self.layers)
+
+    def children(self):
+        for i, layer in enumerate(self.layers):
+            yield str(i), layer
+
+    def __len__(self):
+        return len(self.layers)
+
+    def __iter__(self):
+        return iter(self.layers)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return Sequential(*self.layers[index])
+        return self.layers[index]
+
+    def forward(self, x):
+        passed, i = [], 0
+        while i < len(self.layers):
+            layer, following = self.layers[i], self.layers[i + 1 : i + 2]
+            fuse = getattr(layer, "forward_fused", None)
+            if fuse is not None and following and getattr(following[0], "fusible", None):
+                x, backward = fuse(x, following[0].fusible)
+                i += 1
+            else:
+                x, backward = layer.forward(x)
+            i += 1
+            _trace(layer, x)
+            passed.append((layer, backward))
+
+        def backward(dy, accumulate=False):
+            for layer, back in reversed(passed):
+                dy = apply_backward(back, dy, accumulate)
+                _trace(layer, dy)
+            return dy
+
+        def parameters_only(dy, accumulate=False):
+            for layer, back in reversed(passed[1:]):
+                dy = apply_backward(back, dy, accumulate)
+                _trace(layer, dy)
+            if passed:
+                last = passed[0][1]
+                apply_backward(getattr(last, "parameters_only", last), dy, accumulate)
+
+        backward.parameters_only = parameters_only
+        return x, backward
+
+
+def _check_once(model):
+    """Refuse a module that stands twice in a model: its backward would overwrite its own gradient."""
+    seen = set()
+    for module in model.modules():
+        if id(module) in seen:
+            raise ValueError(f"Sequential: {module!r} stands twice in the model, expected once")
+        seen.add(id(module))
+
+
+def _check_widths(layers):
+    """Refuse a layer whose width does not fit the one before, naming both."""
+    known, maker = None, None
+    for i, layer in enumerate(layers):
+        wants = getattr(layer, "in_features", None) or getattr(layer, "num_features", None)
+        if wants is not None and known is not None and wants != known:
+            raise ValueError(
+                f"Sequential: layer {i} {layer!r} expects {wants} features, "
+                f"but layer {maker} {layers[maker]!r} makes {known}"
+            )
+        makes = getattr(layer, "out_features", None) or wants
+        if makes is not None:
+            known, maker = makes, i
+        elif not getattr(layer, "keeps_width", False):
+            known = None
+
+
+@contextlib.contextmanager
+def tracing():
+    """Collect (layer, array) of what each layer of a Sequential makes, forward and backward."""
+    before, _local.trace = getattr(_local, "trace", None), []
+    try:
+        yield _local.trace
+    finally:
+        _local.trace = before
+
+
+def _trace(layer, array):
+    trace = getattr(_local, "trace", None)
+    if trace is not None:
+        trace.append((layer, array))
+
+
+def pack(parameters):
+    """Move parameters into one arena and return it as two flat arrays, (values, gradients).
+
+    One launch then steps them all. Parameters that lie so already stay where they are.
+    """
+    if not parameters:
+        raise ValueError("optimizer: parameters is empty, expected at least one Parameter")
+    dtypes = {parameter.dtype for parameter in parameters}
+    if len(dtypes) > 1:
+        raise TypeError(f"optimizer: parameters have dtypes {sorted(map(str, dtypes))}, expected one")
+    dtype = dtypes.pop()
+    step = PAD_BYTES // dtype.itemsize
+    starts = np.cumsum([0, *(-(-p.size // step) * step for p in parameters)])
+    home = _home(parameters, starts, dtype)
+    if home is not None:
+        return home
+    values, grads = aligned_zeros(int(starts[-1]), dtype), aligned_zeros(int(starts[-1]), dtype)
+    for parameter, start in zip(parameters, starts, strict=False):
+        part = slice(start, start + parameter.size)
+        parameter.move(
+            values[part].reshape(parameter.shape), grads[part].reshape(parameter.shape)
+        )
+        parameter.home = (values, grads, int(start))
+    return values, grads
+
+
+def _home(parameters, starts, dtype):
+    """Return the arena that already holds exactly these parameters, or None."""
+    homes = [parameter.home for parameter in parameters]
+    if any(home is None for home in homes):
+        return None
+    values, grads, _ = homes[0]
+    fits = values.size == starts[-1] and values.dtype == dtype
+    for home, start in zip(homes, starts, strict=False):
+        fits = fits and home[0] is values and home[2] == start
+    return (values, grads) if fits else None
+
+
+def aligned_zeros(size, dtype):
+    """Return zeros that begin at a cache line, so that vector loads do not straddle two."""
+    raw = np.zeros(size * dtype.itemsize + PAD_BYTES, np.uint8)
+    skip = -raw.__array_interface__["data"][0] % PAD_BYTES
+    return raw[skip : skip + size * dtype.itemsize].view(dtype)

@@ -1,0 +1,169 @@
+"""Optimizers: PyTorch's names, arguments and formulas, one launch for all parameters of a model.
+
+`lr` and the step count lie in one-element arrays, which recorded steps read: setting `optimizer.lr` takes
+effect in a replay.
+
+The rule: an optimizer packs its parameters into one arena (module.pack), so that a step is one kernel over
+one flat array, whatever the number of layers.
+"""
+
+import numpy as np
+
+from .. import kernels
+from ..kernels import arrays
+from .module import Parameter, pack
+from .replay import advance
+
+
+class Optimizer:
+    """Holds the arena of its parameters and steps it. Subclasses launch their kernel in `_update`."""
+
+    def __init__(self, parameters, lr):
+        self.parameters = list(parameters)
+        for parameter in self.parameters:
+            if not isinstance(parameter, Parameter):
+                kind = type(parameter).__name__
+                raise TypeError(f"{type(self).__name__}: parameter is a {kind}, expected a Parameter")
+        arrays.check_at_least(type(self).__name__, "lr", lr, 0)
+        self.values, self.grads = pack(self.parameters)
+        self._lr = np.array([lr], self.values.dtype)
+        self.count = np.zeros(1, np.int64)
+
+    @property
+    def lr(self):
+        """The learning rate."""
+        return float(self._lr[0])
+
+    @lr.setter
+    def lr(self, value):
+        arrays.check_at_least(type(self).__name__, "lr", value, 0)
+        self._lr[0] = value
+
+    def step(self):
+        """Change the parameters by their gradients."""
+        self.check_home()
+        advance(1, self.count, 1)
+        self._update()
+
+    def check_home(self):
+        """Refuse to step parameters that another optimizer or a conversion has moved."""
+        for parameter in self.parameters:
+            if parameter.home is None or parameter.home[0] is not self.values:
+                raise RuntimeError(
+                    f"{type(self).__name__}: the parameters have moved since the optimizer was made "
+                    "(by to() or another optimizer), make a new one"
+                )
+
+    def _update(self):
+        raise NotImplementedError
+
+    def state(self):
+        """Return every array that a step changes, besides the parameters."""
+        return [self.count, *(v for v in vars(self).values() if self._is_moment(v))]
+
+    def _is_moment(self, value):
+        known = (self.values, self.grads, self.count, self._lr)
+        return isinstance(value, np.ndarray) and not any(value is other for other in known)
+
+    def _zeros(self):
+        return np.zeros_like(self.values)
+
+
+def check_betas(name, betas):
+    """Refuse decay rates outside [0, 1)."""
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise TypeError(f"{name}: betas is {betas!r}, expected two numbers")
+    for i, beta in enumerate(betas):
+        arrays.check_fraction(name, f"betas[{i}]", beta)
+    return tuple(map(float, betas))
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum (Polyak 1964), Nesterov's if said (Sutskever et al. 2013)."""
+
+    def __init__(
+        self, parameters, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False
+    ):
+        super().__init__(parameters, lr)
+        arrays.check_at_least("SGD", "momentum", momentum, 0)
+        arrays.check_at_least("SGD", "weight_decay", weight_decay, 0)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError(
+                f"SGD: nesterov has momentum {momentum} and dampening {dampening}, "
+                "expected momentum > 0 and dampening 0"
+            )
+        self.momentum, self.dampening = float(momentum), float(dampening)
+        self.weight_decay, self.nesterov = float(weight_decay), bool(nesterov)
+        self.velocity = self._zeros() if momentum else None
+
+    def _update(self):
+        kernels.sgd(
+            self.values, self.grads, self.velocity, self._lr, self.momentum, self.dampening,
+            self.nesterov, self.weight_decay, step=self.count,
+        )  # fmt: skip
+
+
+class RMSprop(Optimizer):
+    """Divide the gradient by the root of its running mean square. Tieleman and Hinton 2012."""
+
+    def __init__(self, parameters, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0):
+        super().__init__(parameters, lr)
+        arrays.check_fraction("RMSprop", "alpha", alpha)
+        arrays.check_at_least("RMSprop", "eps", eps, 0)
+        arrays.check_at_least("RMSprop", "weight_decay", weight_decay, 0)
+        arrays.check_at_least("RMSprop", "momentum", momentum, 0)
+        self.alpha, self.eps = float(alpha), float(eps)
+        self.weight_decay, self.momentum = float(weight_decay), float(momentum)
+        self.square = self._zeros()
+        self.velocity = self._zeros() if momentum else None
+
+    def _update(self):
+        kernels.rmsprop(
+            self.values, self.grads, self.square, self.velocity, self._lr, self.alpha, self.eps,
+            self.weight_decay, self.momentum,
+        )  # fmt: skip
+
+
+class Adam(Optimizer):
+    """Adaptive moments. Kingma and Ba 2015, arXiv:1412.6980."""
+
+    kernel = "adam"
+    default_decay = 0.0
+
+    def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=None):
+        super().__init__(parameters, lr)
+        name = type(self).__name__
+        decay = self.default_decay if weight_decay is None else weight_decay
+        self.beta1, self.beta2 = check_betas(name, betas)
+        arrays.check_at_least(name, "eps", eps, 0)
+        arrays.check_at_least(name, "weight_decay", decay, 0)
+        self.eps, self.weight_decay = float(eps), float(decay)
+        self.m, self.v = self._zeros(), self._zeros()
+
+    def _update(self):
+        getattr(kernels, self.kernel)(
+            self.values, self.grads, self.m, self.v, self.count, self._lr, self.beta1, self.beta2,
+            self.eps, self.weight_decay,
+        )  # fmt: skip
+
+
+class AdamW(Adam):
+    """Adam with decay of the weights apart from the gradient. Loshchilov and Hutter 2019, arXiv:1711.05101."""
+
+    kernel = "adamw"
+    default_decay = 0.01
+
+
+OPTIMIZERS = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+_RATES = {"sgd": 1e-2, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}
+
+
+def make_optimizer(optimizer, model):
+    """Return an optimizer for a model, from a name (with a rate that suits small MLPs) or as it is."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if isinstance(optimizer, str):
+        arrays.check_known("fit", optimizer, OPTIMIZERS, "optimizer")
+        return OPTIMIZERS[optimizer](model.parameters(), lr=_RATES[optimizer])
+    kind = type(optimizer).__name__
+    raise TypeError(f"fit: optimizer is a {kind}, expected a name or an Optimizer")

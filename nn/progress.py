@@ -1,0 +1,49 @@
+"""The progress bar of a fit: epoch, loss, accuracy, validation and samples per second, by rich."""
+
+import sys
+
+
+class Progress:
+    """A bar over all samples of all epochs. On what is no terminal it prints one line an epoch at the end."""
+
+    def __init__(self, epochs, rows, shown):
+        self._bar = None
+        self._epochs, self._rows = epochs, rows
+        if shown:
+            self._bar = self._make_bar()
+            self._task = self._bar.add_task("epoch 1", total=epochs * rows, figures="", speed="")
+            self._bar.start()
+
+    def _make_bar(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        return Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.figures}"),
+            TextColumn("{task.speed}"),
+            TimeElapsedColumn(),
+            console=Console(file=sys.stderr),
+            refresh_per_second=10,
+        )
+
+    def update(self, epoch, done, figures=None, speed=None):
+        """Show that `done` rows of an epoch (from 0) are done; `figures` of the last whole epoch."""
+        if self._bar is None:
+            return
+        fields = {"description": f"epoch {epoch + 1}/{self._epochs}"}
+        if figures is not None:
+            fields["figures"] = "  ".join(
+                f"{name.replace('_', ' ')} {value:.4f}"
+                for name, value in figures.items()
+                if name not in ("seconds", "lr")
+            )
+        if speed is not None:
+            fields["speed"] = f"{speed:,.0f} samples/s"
+        self._bar.update(self._task, completed=epoch * self._rows + done, **fields)
+
+    def close(self):
+        if self._bar is not None:
+            self._bar.stop()
