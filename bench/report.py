@@ -91,4 +91,5 @@ def machine_line(about):
     versions = {"Python": about["python"], "Numba": about["numba"]}
     versions |= {PEER_NAMES[peer]: number for peer, number in about["peers"].items() if number}
     listed = ", ".join(f"{name} {number}" for name, number in versions.items())
-    return f"{about['processor']}, {about['cores']} cores, {about['system']}; {listed}; {about['date']}"
+    place = f"{about['processor']}, {about['cores']} cores, {about['system']}"
+    return f"{place}; {listed}; {about['date']}"

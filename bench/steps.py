@@ -84,10 +84,30 @@ def model(net):
 
 
 def ours(net):
-    """Our side: the step recorded once, gather and all, and replayed."""
-    from fonio import nn
+    """Our side: the step as `fit` records it, gather and all, replayed."""
+    from fonio import kernels, nn
+    from fonio.nn.losses import make_loss
+    from fonio.nn.replay import gather_items, gather_rows
+    from fonio.nn.steps import RecordedStep, step_state, train_once
 
     x, labels, order = net.data()
-    made = model(net)
+    order, n = order.reshape(-1), net.batch
+    batch, targets = np.empty((n, x.shape[1]), np.float32), np.empty(n, np.int64)
+    cursor, last = np.zeros(1, np.int64), np.zeros(1, np.float32)
+    made, loss, following = model(net), make_loss("cross_entropy"), kernels.kernel(_next_batch)
     optimizer = {"sgd": nn.SGD, "adam": nn.Adam}[net.optimizer](made.parameters(), lr=net.rate)
-    raise NotImplementedError("fonio.nn has not landed yet")
+
+    def run():
+        gather_rows(n, batch, x, order, cursor)
+        gather_items(n, targets, labels, order, cursor)
+        _, value = train_once(made, loss, optimizer, batch, targets)
+        kernels.copy(value, out=last)
+        following(1, cursor, n, order.size)
+
+    step = RecordedStep(run, [cursor, last, *step_state(made, optimizer)], made)
+    return Repeats(step, result=lambda: float(last[0]))
+
+
+def _next_batch(start, stop, cursor, rows, length):
+    for _ in range(start, stop):
+        cursor[0] = (cursor[0] + rows) % length
