@@ -1,7 +1,8 @@
 """@elementwise: a scalar formula becomes an operation on arrays, and stays a scalar function inside njit.
 
-The formula is written once, in plain Python, in the precision of its first argument: `T = type(x); T(0.5)`.
-Arguments without a default are arrays; those with one are numbers, cast to the arrays' precision.
+The formula is written once, in plain Python, in the precision of its first argument: `T = type(x);
+T(0.5)`. Arguments without a default are arrays; those with one are numbers, cast to the arrays'
+precision.
 
 The rule: an elementwise operation may write exactly onto any of its inputs.
 """
@@ -49,7 +50,8 @@ class _Elementwise(Operation):
         self.number_names = [p.name for p in parameters if p.default is not p.empty]
         self.kernel = self._make_kernel(formula, cost)
         declared = ", ".join(f"{name} (...)" for name in self.array_names)
-        declaration = f"{declared} -> y (...)"
+        self.output = "dx" if "dy" in self.array_names else "y"
+        declaration = f"{declared} -> {self.output} (...)"
         super().__init__(
             self._make_run(), declaration, True, {}, _check_numbers, False, owner=formula
         )
@@ -72,7 +74,7 @@ class _Elementwise(Operation):
         run = _RUNS[arrays_, numbers]
         copy = specialise(run, self.formula, "run", kernel=kernel)
         parameters = [
-            inspect.Parameter("y", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            inspect.Parameter(self.output, inspect.Parameter.POSITIONAL_OR_KEYWORD),
             *inspect.signature(self.formula).parameters.values(),
         ]
         copy.__signature__ = inspect.Signature(parameters)
