@@ -1,7 +1,7 @@
-"""Run rows of the table on arrays that touch protected pages: an access out of bounds ends the process.
+"""Run rows of the table on arrays that touch protected pages: what leaves its bounds is ended.
 
-`python -m tests.guarded DTYPE NAME...` prints "start NAME" and "done NAME" around each row; what it was at
-when it died has read or written where it must not.
+`python -m tests.guarded DTYPE NAME...` prints "start NAME" and "done NAME" around each row; what it
+was at when it died has read or written where it must not.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ _kept = []  # mappings stay for good: a late access must fault too
 
 
 def guarded(values, *, at_end):
-    """Copy `values` into an array that ends where a protected page begins, or begins where one ends."""
+    """Copy `values` to an array that ends where a protected page begins, or begins behind one."""
     size = values.nbytes
     pages = max(1, -(-size // PAGE))
     region = mmap.mmap(-1, (pages + 2) * PAGE)
@@ -39,7 +39,7 @@ def guarded(values, *, at_end):
 
 
 def check(row, size, dtype):
-    """Run a row with every input and output against a protected page: the same bits as elsewhere."""
+    """Run a row with every input and output beside a protected page: the bits are as elsewhere."""
     inputs = draw(row, size, dtype)
     wanted = [np.array(w) for w in run(row, copies(inputs))]
     for at_end in (True, False):

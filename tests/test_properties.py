@@ -1,4 +1,4 @@
-"""Drawn shapes and values: an element's bits do not depend on where it stands; products are right in any layout."""
+"""Drawn shapes and values: an element's place does not matter; products are right in any layout."""
 
 import numpy as np
 import pytest
