@@ -1,0 +1,186 @@
+"""Rows of the table for matrix products: matmul, and a linear layer forward and backward."""
+
+from functools import partial
+
+import numpy as np
+
+from fonio.kernels import matrix
+
+from .table import Workload, register
+
+MLP = (
+    (64, 784, 256),
+    (128, 784, 512),
+    (256, 1024, 1024),
+    (32, 64, 64),
+    (100, 32, 32),
+    (64, 256, 10),
+)
+ODD = (
+    (0, 3, 4),
+    (3, 0, 4),
+    (3, 4, 0),
+    (1, 1, 1),
+    (1, 17, 5),
+    (7, 9, 50),
+    (33, 40, 17),
+    (65, 530, 49),
+)
+
+
+def _double(*arrays):
+    return tuple(np.asarray(array, np.float64) for array in arrays)
+
+
+def _normal(rng, dtype, *shapes):
+    return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
+
+
+def _matmul_reference(a, b):
+    a, b = _double(a, b)
+    return np.einsum("mk,kn->mn", a, b)
+
+
+def _matmul_inputs(rng, size, dtype):
+    m, k, n = size
+    return _normal(rng, dtype, (m, k), (k, n))
+
+
+def _linear_reference(x, weight, bias, activation):
+    x, weight, bias = _double(x, weight, bias)
+    return np.maximum(np.einsum("ni,oi->no", x, weight) + bias, 0)
+
+
+def _linear_inputs(rng, size, dtype):
+    n, i, o = size
+    return (*_normal(rng, dtype, (n, i), (o, i), (o,)), "relu")
+
+
+def _backward_inputs(rng, size, dtype, wanted="dy x weight"):
+    n, i, o = size
+    shapes = {"dy": (n, o), "x": (n, i), "weight": (o, i)}
+    return _normal(rng, dtype, *(shapes[name] for name in wanted.split()))
+
+
+def _backward_reference(dy, x, weight):
+    dy, x, weight = _double(dy, x, weight)
+    return np.einsum("no,oi->ni", dy, weight), np.einsum("no,ni->oi", dy, x), dy.sum(0)
+
+
+def _numpy(function):
+    return lambda *inputs: partial(function, *inputs)
+
+
+def _torch(function):
+    def build(*inputs):
+        import torch
+
+        tensors = (torch.from_numpy(x) if isinstance(x, np.ndarray) else x for x in inputs)
+        return partial(function, *tensors)
+
+    return build
+
+
+def _torch_linear(x, weight, bias, activation):
+    import torch
+
+    return torch.relu(torch.nn.functional.linear(x, weight, bias))
+
+
+def _traffic(*shapes):
+    """Return bytes(size, itemsize): every array of these index pairs is read or written once."""
+    return lambda size, itemsize: itemsize * sum(size[p] * size[q] for p, q in shapes)
+
+
+def _product(m, k, n):
+    return 2 * m * k * n
+
+
+_ONCE = _traffic((0, 1), (1, 2), (0, 2))
+
+register(
+    Workload(
+        name="matmul",
+        group="matrix",
+        call=matrix.matmul,
+        reference=_matmul_reference,
+        inputs=_matmul_inputs,
+        sizes=((128, 784, 512), (512, 512, 512), (1024, 1024, 1024)),
+        test_sizes=ODD,
+        peers={"numpy": _numpy(np.matmul), "torch": _torch(lambda a, b: a @ b)},
+        flops=_product,
+        bytes=_ONCE,
+    ),
+    Workload(
+        name="linear",
+        group="matrix",
+        call=matrix.linear,
+        reference=_linear_reference,
+        inputs=_linear_inputs,
+        sizes=MLP,
+        test_sizes=ODD,
+        peers={
+            "numpy": _numpy(lambda x, weight, bias, _: np.maximum(x @ weight.T + bias, 0)),
+            "torch": _torch(_torch_linear),
+        },
+        flops=_product,
+        bytes=_ONCE,
+    ),
+    Workload(
+        name="linear_backward",
+        group="matrix",
+        call=matrix.linear_backward,
+        reference=_backward_reference,
+        inputs=_backward_inputs,
+        sizes=MLP,
+        test_sizes=ODD,
+        peers={
+            "numpy": _numpy(lambda dy, x, weight: (dy @ weight, dy.T @ x, dy.sum(0))),
+            "torch": _torch(lambda dy, x, weight: (dy @ weight, dy.T @ x, dy.sum(0))),
+        },
+        flops=lambda *size: 2 * _product(*size),
+        bytes=lambda size, itemsize: 2 * _ONCE(size, itemsize),
+    ),
+    Workload(
+        name="linear_backward_input",
+        group="matrix",
+        call=matrix.linear_backward_input,
+        reference=lambda dy, weight: np.einsum("no,oi->ni", *_double(dy, weight)),
+        inputs=partial(_backward_inputs, wanted="dy weight"),
+        sizes=MLP,
+        test_sizes=ODD,
+        peers={"numpy": _numpy(np.matmul), "torch": _torch(lambda dy, weight: dy @ weight)},
+        flops=_product,
+        bytes=_ONCE,
+    ),
+    Workload(
+        name="linear_backward_weight",
+        group="matrix",
+        call=matrix.linear_backward_weight,
+        reference=lambda dy, x: np.einsum("no,ni->oi", *_double(dy, x)),
+        inputs=partial(_backward_inputs, wanted="dy x"),
+        sizes=MLP,
+        test_sizes=ODD,
+        peers={
+            "numpy": _numpy(lambda dy, x: dy.T @ x),
+            "torch": _torch(lambda dy, x: dy.T @ x),
+        },
+        flops=_product,
+        bytes=_ONCE,
+    ),
+    Workload(
+        name="linear_backward_bias",
+        group="matrix",
+        call=matrix.linear_backward_bias,
+        reference=lambda dy: _double(dy)[0].sum(0),
+        inputs=partial(_backward_inputs, wanted="dy"),
+        sizes=MLP,
+        test_sizes=ODD,
+        peers={
+            "numpy": _numpy(lambda dy: dy.sum(0)),
+            "torch": _torch(lambda dy: dy.sum(0)),
+        },
+        flops=lambda n, i, o: n * o,
+        bytes=_traffic((0, 2)),
+    ),
+)
