@@ -1,9 +1,9 @@
-"""Compile with one set of options, and keep the machine code on disk without ever running stale code.
+"""Compile with one set of options, and keep machine code on disk that is never stale.
 
-The rule: a function's identity is its code, its closure and its place. Numba tells cached functions apart by
-file, line and name alone, and does not notice an edited helper in another file. Here each function is renamed
-after a digest of all that makes it what it is, and each cached file is stamped with a hash of this package's
-sources and of the function's own file.
+The rule: a function's identity is its code, its closure and its place. Numba tells cached functions
+apart by file, line and name alone, and does not notice an edited helper in another file. Here each
+function is renamed after a digest of all that makes it what it is, and each cached file is stamped
+with a hash of this package's sources and of the function's own file.
 """
 
 import functools
@@ -17,24 +17,50 @@ import warnings
 
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.registry import CPUDispatcher
 
-# No `reassoc`: with it the order of a sum depends on alignment and aliasing (STYLE of a bit-stable library).
-# The numpy error model drops the ZeroDivisionError branch that keeps a loop with a division from vectorising.
+# No `reassoc`: with it the order of a sum depends on alignment and aliasing, and bits change.
+# The numpy error model drops a branch that keeps loops with a division from vectorising.
 OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": True}
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
 
 
-def jit(function=None, *, cache=False, identity=()):
+class _InnerCompiler(CompilerBase):
+    """Compiles what is only called from other compiled code, and leaves its optimisation to them.
+
+    Each function of a chain of calls is then optimised once, where it is inlined, and not at every level
+    (a kernel of four levels compiles in 0.15 s, else in 0.35).
+    """
+
+    def define_pipelines(self):
+        """Return Numba's own passes, with a library that is not optimised by itself."""
+        library = self.state.targetctx.codegen().create_library("fonio_inner")
+        library._optimize_final_module = lambda: None
+        self.state.library = library
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
+# For what Python never calls: the wrappers would cost a quarter of the compile time.
+UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def jit(function=None, *, cache=False, inner=False, wrapped=True, identity=()):
     """Compile `function` with our options; `cache=True` keeps the machine code on disk.
+
+    `inner=True`: it is only called from other compiled code, which makes it cheap to compile;
+    `wrapped=False`: it is called by its address alone.
 
     `identity` names what the closure holds where a digest cannot see it (an arbitrary object).
     """
     if function is None:
-        return functools.partial(jit, cache=cache, identity=identity)
+        return functools.partial(jit, cache=cache, inner=inner, wrapped=wrapped, identity=identity)
     named, key = _renamed(function, identity)
-    dispatcher = njit(**OPTIONS)(named)
+    extra = {"pipeline_class": _InnerCompiler} if inner else {}
+    if inner or not wrapped:
+        extra |= UNWRAPPED
+    dispatcher = njit(**OPTIONS, **extra)(named)
     dispatcher.fonio_identity = key
     if cache and cache_folder() is not None:
         dispatcher._cache = _Cache(named, key)
@@ -42,7 +68,7 @@ def jit(function=None, *, cache=False, identity=()):
 
 
 def specialise(template, owner, role, **names):
-    """Copy a template function with the free global `names` bound, named after `owner` and its role."""
+    """Copy a template function with the globals `names` bound, named after `owner` and its role."""
     copy = types.FunctionType(
         template.__code__,
         {**template.__globals__, **names},
@@ -135,9 +161,10 @@ def _file_stamp(filename):
 
 @functools.cache
 def cache_folder():
-    """Return the folder that holds machine code, or None (after one warning) where none can be written.
+    """Return the folder of machine code, or None (after one warning) where none can be written.
 
-    NUMBA_CACHE_DIR where set; else the user's cache folder; else one of this user's in the temporary folder.
+    NUMBA_CACHE_DIR where set; else the user's cache folder; else one of this user's in the
+    temporary folder.
     """
     own = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:12]
     candidates = [pathlib.Path(config.CACHE_DIR) / "fonio"] if config.CACHE_DIR else []
@@ -149,8 +176,8 @@ def cache_folder():
         if _usable(folder):
             return str(folder)
     warnings.warn(
-        f"fonio: no folder for compiled kernels can be written (tried {', '.join(map(str, candidates))}); "
-        "each process compiles anew. Set NUMBA_CACHE_DIR to a writable folder.",
+        "fonio: no folder for compiled kernels can be written (tried "
+        f"{', '.join(map(str, candidates))}); each process compiles anew. Set NUMBA_CACHE_DIR to a writable folder.",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -166,7 +193,7 @@ def _user_folder():
 
 
 def _usable(folder):
-    """Tell whether `folder` can be made and written, and belongs to this user (it holds pickles)."""
+    """Tell whether `folder` can be written, and belongs to this user (it holds pickles)."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         tempfile.TemporaryFile(dir=folder).close()

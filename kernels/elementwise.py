@@ -1,4 +1,4 @@
-"""@elementwise: a scalar formula becomes an operation on arrays, and stays a scalar function inside njit.
+"""@elementwise: a scalar formula becomes an operation on arrays, and stays scalar inside njit.
 
 The formula is written once, in plain Python, in the precision of its first argument: `T = type(x);
 T(0.5)`. Arguments without a default are arrays; those with one are numbers, cast to the arrays'
@@ -67,7 +67,7 @@ class _Elementwise(Operation):
 
     @functools.cached_property
     def jitted_formula(self):
-        return jit(self.formula)
+        return jit(self.formula, inner=True)
 
     def _make_run(self):
         kernel, arrays_, numbers = self.kernel, len(self.array_names), len(self.number_names)
@@ -83,7 +83,7 @@ class _Elementwise(Operation):
     @functools.cached_property
     def jitted(self):
         run = specialise(self.run, self.formula, "run", kernel=self.kernel)
-        return jit(run)  # without the signature of the public function, which Numba would take
+        return jit(run, inner=True)  # without the signature of the public function, which Numba would take
 
     def call(self, *args, **kwargs):
         if args and arrays.is_number(args[0]):

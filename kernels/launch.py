@@ -1,8 +1,8 @@
 """Run a kernel now, or record it and replay it later with no Python in between.
 
-A kernel is a *share*: `body(start, stop, *args)` does the items [start, stop) of an index space. A launch is
-the address of the kernel's entry, the size of the index space, and the arguments flattened to machine words.
-A recording is a table of launches; team.py walks it.
+A kernel is a *share*: `body(start, stop, *args)` does the items [start, stop) of an index space. A
+launch is the address of the kernel's entry, the size of the index space, and the arguments
+flattened to machine words. A recording is a table of launches; team.py walks it.
 
 The rule: a kernel trusts its arguments. Everything is checked before, at the public function.
 """
@@ -38,10 +38,11 @@ def kernel(share=None, *, cost=None, identity=()):
 
 
 class Kernel:
-    """A compiled loop that runs over an index space: `kernel(size, *args)`, from Python or from njit.
+    """A compiled loop over an index space: `kernel(size, *args)`, from Python or from njit.
 
-    From Python it runs on as many threads as the work is worth and, inside `with record()`, is written down.
-    From njit it runs on the calling thread. Arguments are arrays, numbers, booleans and None.
+    From Python it runs on as many threads as the work is worth and, inside `with record()`, is
+    written down. From njit it runs on the calling thread. Arguments are arrays, numbers, booleans
+    and None.
     """
 
     def __init__(self, owner, make_share, cost=None, identity=()):
@@ -58,17 +59,17 @@ class Kernel:
     @functools.cached_property
     def share(self):
         """The jitted share; made on first use, so that importing the library stays quick."""
-        return jit(self._make_share(), identity=self._identity)
+        return jit(self._make_share(), inner=True, identity=self._identity)
 
     @functools.cached_property
     def entry(self):
         """The function that replays call: unpacks its own arguments, and is cached on disk."""
-        return jit(self._specialise(_entry, "entry"), cache=True)
+        return jit(self._specialise(_entry, "entry"), cache=True, wrapped=False)
 
     @functools.cached_property
     def serial(self):
         """The function that njit code calls: serial(size, *args)."""
-        return jit(self._specialise(_serial, "serial"))
+        return jit(self._specialise(_serial, "serial"), inner=True)
 
     def _specialise(self, template, role):
         copy = specialise(template, self._owner, role, share=self.share)

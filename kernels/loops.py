@@ -1,7 +1,8 @@
 """The loop skeletons: each turns a body for one element, row or cell into a kernel.
 
-The rule: iterations are independent. A body writes nothing that another iteration reads, so that the
-compiler may vectorise calls in place like others, and chunks may run in any order on any thread.
+The rule: iterations are independent. A body writes nothing that another iteration reads, so that
+the compiler may vectorise calls in place like others, and chunks may run in any order on any
+thread.
 """
 
 import functools
@@ -65,7 +66,7 @@ def for_each(body=None, *, cost=0.3, identity=()):
         return functools.partial(for_each, cost=cost, identity=identity)
 
     def share():
-        loop = independent_loop(jit(body, identity=identity))
+        loop = independent_loop(jit(body, inner=True, identity=identity))
         return specialise(_each, body, "each", loop=loop)
 
     return _kernel(body, share, cost, identity, "each")
@@ -77,7 +78,9 @@ def for_each_row(body=None, *, cost=1.0, identity=()):
         return functools.partial(for_each_row, cost=cost, identity=identity)
 
     def share():
-        return specialise(_each_row, body, "each_row", body=jit(body, identity=identity))
+        return specialise(
+            _each_row, body, "each_row", body=jit(body, inner=True, identity=identity)
+        )
 
     return _kernel(body, share, _columns_cost(cost), identity, "each_row")
 
@@ -88,27 +91,28 @@ def for_each_cell(body=None, *, cost=0.3, identity=()):
         return functools.partial(for_each_cell, cost=cost, identity=identity)
 
     def share():
-        loop = independent_loop(jit(body, identity=identity), leading=1)
+        loop = independent_loop(jit(body, inner=True, identity=identity), leading=1)
         return specialise(_each_cell, body, "each_cell", loop=loop)
 
     return _kernel(body, share, _columns_cost(cost), identity, "each_cell")
 
 
 def sum_columns(body=None, *, cost=0.3, identity=()):
-    """Make `body(row, column, *args)`, which returns a number, a kernel over chunks of 64 rows of args[0].
+    """Make `body(row, column, *args)`, which returns a number, a kernel over chunks of 64 rows.
 
-    kernel(chunks, partial, *args) sets partial[chunk, column] to the chunk's sum, in the order of rows;
-    `chunks_of(rows)` tells how many there are. Variance wants two passes: never E[x²] - E[x]².
+    kernel(chunks, partial, *args) sets partial[chunk, column] to the chunk's sum, in the order of
+    rows; `chunks_of(rows)` tells how many there are. Variance wants two passes: never E[x²] -
+    E[x]².
     """
     if body is None:
         return functools.partial(sum_columns, cost=cost, identity=identity)
 
     def share():
-        jitted = jit(body, identity=identity)
+        jitted = jit(body, inner=True, identity=identity)
         loops = {}
         for name, template in (("one", _add_one), ("four", _add_four)):
             add = specialise(template, body, f"sum_{name}", body=jitted)
-            loops[name] = independent_loop(jit(add, identity=identity), leading=2)
+            loops[name] = independent_loop(jit(add, inner=True, identity=identity), leading=2)
         return specialise(_sum_chunks, body, "sum_columns", **loops)
 
     chunk_cost = _columns_cost(cost * CHUNK)

@@ -1,15 +1,17 @@
-"""@operation: a function that launches kernels becomes a public one, checked, for Python and for njit.
+"""@operation: a function that launches kernels becomes public: checked, for Python and njit.
 
 A *declaration* names the arrays and their shapes, inputs before the arrow and outputs after it:
 
     "x (N, C), gamma (C), labels (N) int64, bias? (C) -> y (N, C), mean (C)"
 
-`(...)` is any shape, the same wherever it stands; such arrays reach the kernels flat. `?` marks an array
-that may be None, `!` one that is written in place. The *run function* takes the outputs, the arrays, then the
-numbers; it may allocate scratch, reckon with shapes and call kernels, nothing else: Python runs it to launch
-and to record, and njit compiles it as it stands. doors.py makes the njit side.
+`(...)` is any shape, the same wherever it stands; such arrays reach the kernels flat. `?` marks an
+array that may be None, `!` one that is written in place. The *run function* takes the outputs, the
+arrays, then the numbers; it may allocate scratch, reckon with shapes and call kernels, nothing
+else: Python runs it to launch and to record, and njit compiles it as it stands. doors.py makes the
+njit side.
 
-The rule: nothing reaches a run function unchecked, and nothing is written before all checks have passed.
+The rule: nothing reaches a run function unchecked, and nothing is written before all checks have
+passed.
 """
 
 import functools
@@ -65,9 +67,10 @@ def _dims(text):
 def operation(declaration, *, in_place=(), scalars=None, check=None, strided=False):
     """Make a run function public. See the module's text for the declaration.
 
-    in_place: names of inputs that `out` may be exactly (True: any); scalars: {name: dtype or None} of numbers
-    that may also be one-element arrays, which kernels read at each replay (None: the dtype of the arrays);
-    check(name, sizes, values) raises on bad numbers; strided: the kernels take views as they are.
+    in_place: names of inputs that `out` may be exactly (True: any); scalars: {name: dtype or None}
+    of numbers that may also be one-element arrays, which kernels read at each replay (None: the
+    dtype of the arrays); check(name, sizes, values) raises on bad numbers; strided: the kernels
+    take views as they are.
     """
 
     def decorate(run):
@@ -77,7 +80,7 @@ def operation(declaration, *, in_place=(), scalars=None, check=None, strided=Fal
 
 
 class Operation:
-    """What the decorator knows about a public function: how to check, allocate, run, and enter njit."""
+    """What is known of a public function: how to check, allocate, run, and enter njit."""
 
     def __init__(self, run, declaration, in_place, scalars, check, strided, owner=None):
         self.run, self.name, self.owner = run, run.__name__, owner or run
@@ -100,7 +103,7 @@ class Operation:
 
     @functools.cached_property
     def jitted(self):
-        return jit(self.run)
+        return jit(self.run, inner=True)
 
     def _make_public(self):
         @functools.wraps(self.owner)

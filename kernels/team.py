@@ -1,13 +1,14 @@
 """Walk a table of launches, alone or as a team of threads that claim chunks of each launch.
 
-The rule: a launch is over when its chunks are done, not when every thread has come. A thread that is late,
-or never comes, blocks nobody; a busy machine costs at most what one thread costs; and since chunks are fixed
-by the size of the work alone, the bits do not depend on who did what.
+The rule: a launch is over when its chunks are done, not when every thread has come. A thread that
+is late, or never comes, blocks nobody; a busy machine costs at most what one thread costs; and
+since chunks are fixed by the size of the work alone, the bits do not depend on who did what.
 
-A table has one row a launch: entry address, address of its words, size of its index space, chunks, and the
-chunks of all rows before it. The state of a replay is one array of words, each in a cache line of its own.
-NEXT holds launch * 256 + the next chunk to claim, and only grows: a thread that slept through a whole replay
-finds its claim refused. DONE counts finished chunks since the beginning of time.
+A table has one row a launch: entry address, address of its words, size of its index space, chunks,
+and the chunks of all rows before it. The state of a replay is one array of words, each in a cache
+line of its own. NEXT holds launch * 256 + the next chunk to claim, and only grows: a thread that
+slept through a whole replay finds its claim refused. DONE counts finished chunks since the
+beginning of time.
 """
 
 import os
@@ -41,19 +42,18 @@ def new_state():
 @jit(cache=True)
 def replay_alone(table, times):
     """Run every launch `times` times on the calling thread; raise what a kernel raised."""
-    error = np.zeros(1, np.int64)
-    code = 0
+    code = place = 0
     for _ in range(times):
         for row in range(np.uintp(table.shape[0])):
-            code = call_entry(table[row, ADDRESS], 0, table[row, SIZE], table[row, WORDS], error)
+            code, place = call_entry(table[row, ADDRESS], 0, table[row, SIZE], table[row, WORDS])
             if code != 0:
                 break
         if code != 0:
             break
-    raise_code(code, error[0])
+    raise_code(code, place)
 
 
-@jit
+@jit(inner=True)
 def _chunks_before(table, launch):
     """Return how many chunks all launches before this one have, counted from the first ever."""
     rows = table.shape[0]
@@ -61,7 +61,7 @@ def _chunks_before(table, launch):
     return launch // rows * last + table[launch % rows, BEFORE]
 
 
-@jit
+@jit(inner=True)
 def _fail(table, state, launch, code, place):
     """Close the launch to further claims; the first to do so leaves its error."""
     end = atomic_load(state, END)
@@ -75,7 +75,6 @@ def _fail(table, state, launch, code, place):
 def assist(table, state):
     """Claim chunks and run them until the last launch is done or a kernel has failed."""
     rows = table.shape[0]
-    error = np.zeros(1, np.int64)
     spins = 0
     while True:
         ticket = atomic_load(state, NEXT)
@@ -94,9 +93,9 @@ def assist(table, state):
             continue
         size = table[row, SIZE]
         start, stop = size * chunk // chunks, size * (chunk + 1) // chunks
-        code = call_entry(table[row, ADDRESS], start, stop, table[row, WORDS], error)
+        code, place = call_entry(table[row, ADDRESS], start, stop, table[row, WORDS])
         if code != 0:
-            _fail(table, state, launch, code, error[0])
+            _fail(table, state, launch, code, place)
         if atomic_add(state, DONE, 1) + 1 == _chunks_before(table, launch + 1):
             compare_and_swap(state, NEXT, (launch << 8) + chunks, (launch + 1) << 8)
 
@@ -149,7 +148,10 @@ class _Helper:
 
 
 class _Team:
-    """The helpers of this process. One replay at a time has them; another runs on its own thread."""
+    """The helpers of this process.
+
+    One replay at a time has them; another runs on its own thread.
+    """
 
     def __init__(self):
         self._busy = threading.Lock()
