@@ -67,7 +67,7 @@ class _Elementwise(Operation):
 
     @functools.cached_property
     def jitted_formula(self):
-        return jit(self.formula, inner=True)
+        return jit(self.formula, wrapped=False)
 
     def _make_run(self):
         kernel, arrays_, numbers = self.kernel, len(self.array_names), len(self.number_names)

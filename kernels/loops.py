@@ -66,7 +66,8 @@ def for_each(body=None, *, cost=0.3, identity=()):
         return functools.partial(for_each, cost=cost, identity=identity)
 
     def share():
-        loop = independent_loop(jit(body, inner=True, identity=identity))
+        # not inner: a body that calls others must be simplified before the loop can vectorise
+        loop = independent_loop(jit(body, wrapped=False, identity=identity))
         return specialise(_each, body, "each", loop=loop)
 
     return _kernel(body, share, cost, identity, "each")
@@ -91,7 +92,7 @@ def for_each_cell(body=None, *, cost=0.3, identity=()):
         return functools.partial(for_each_cell, cost=cost, identity=identity)
 
     def share():
-        loop = independent_loop(jit(body, inner=True, identity=identity), leading=1)
+        loop = independent_loop(jit(body, wrapped=False, identity=identity), leading=1)
         return specialise(_each_cell, body, "each_cell", loop=loop)
 
     return _kernel(body, share, _columns_cost(cost), identity, "each_cell")
@@ -112,7 +113,7 @@ def sum_columns(body=None, *, cost=0.3, identity=()):
         loops = {}
         for name, template in (("one", _add_one), ("four", _add_four)):
             add = specialise(template, body, f"sum_{name}", body=jitted)
-            loops[name] = independent_loop(jit(add, inner=True, identity=identity), leading=2)
+            loops[name] = independent_loop(jit(add, wrapped=False, identity=identity), leading=2)
         return specialise(_sum_chunks, body, "sum_columns", **loops)
 
     chunk_cost = _columns_cost(cost * CHUNK)
