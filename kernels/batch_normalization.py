@@ -23,7 +23,7 @@ def _sum(row, column, x):
     return x[row, column]
 
 
-@jit
+@jit(inner=True)
 def _rows_of(chunk, rows):
     """Return a chunk's first row, the end of its groups of four rows, and its end."""
     first = chunk * np.uintp(CHUNK)
@@ -61,7 +61,7 @@ def _measure_chunks(start, stop, sums, squares, x):
                 squares[chunk, column] += away * away
 
 
-@jit
+@jit(inner=True)
 def _join_chunks(first, last, mean, var, sums, squares, rows):
     """Join the chunks of some columns, in order, to the mean distance and Σ(x - mean)²."""
     kind = mean.dtype.type
@@ -156,7 +156,7 @@ def batchnorm(y, mean, rstd, x, gamma, beta, eps=1e-5, relu=False):
     _apply_line(x.shape[0], y, x, line, floor)
 
 
-@jit
+@jit(inner=True)
 def _passed(d, y, floor):
     """Return the part of dy that a ReLU after the normalisation lets through; floor = -inf: all."""
     return type(floor)(0) if y <= floor else d

@@ -1,0 +1,280 @@
+"""Cross-entropy of logits against labels, with its derivative.
+
+    loss = -Σ_c q_c·w_c·log p_c,   dlogits = p·Σ_c q_c·w_c - q·w,   p = softmax(logits)
+
+with q the labels as probabilities, smoothed to (1 - ε)·q + ε/C, and w the weights of the classes.
+
+The rule: a row's results do not depend on the other rows, up to the division of a mean.
+"""
+
+import numpy as np
+from numba.extending import overload
+
+from . import arrays
+from .elementary import log
+from .launch import kernel
+from .operations import operation
+from .reductions import REDUCTIONS, at, reduction_in_njit, sum_losses, weigh_samples
+from .rows import NARROW, blocks_of, both, make_unit, rows_in
+
+
+def _make_labels(step, soften):
+    @kernel(cost=lambda losses, dx, x, *_: 20.0 * x.shape[1] + 200.0)
+    def cross_entropy_labels(
+        start, stop, losses, dx, x, labels, class_weight, sample_weight, scale, smoothing, ignored
+    ):
+        """Losses of rows and `scale` times their derivatives, where labels are whole numbers."""
+        values, top, total = make_unit(x)
+        columns, one = np.uintp(x.shape[1]), x.dtype.type(1)
+        share, all_classes = smoothing / x.dtype.type(x.shape[1]), x.dtype.type(0)
+        for column in range(columns):
+            all_classes += at(class_weight, column, one)
+        for block in range(np.uintp(start), np.uintp(stop)):
+            first, last = rows_in(block, x)
+            for start_row in range(first, last, np.uintp(step)):
+                soften(values, top, total, x, start_row, last)
+                for lane in range(min(last - start_row, np.uintp(step))):
+                    row = start_row + lane
+                    label = np.uintp(labels[row])
+                    if labels[row] == ignored:
+                        losses[row] = 0
+                        for column in range(columns):
+                            dx[row, column] = 0
+                        continue
+                    weight = at(sample_weight, row, one)
+                    spread = weight * share
+                    weight *= (one - smoothing) * at(class_weight, label, one)
+                    level = top[lane] + log(total[lane])
+                    loss = weight * (level - x[row, label])
+                    factor = scale[0] * (weight + spread * all_classes) / total[lane]
+                    for column in range(columns):
+                        dx[row, column] = values[column * np.uintp(step) + lane] * factor
+                    dx[row, label] -= scale[0] * weight
+                    if smoothing != 0:
+                        for column in range(columns):
+                            share_here = spread * at(class_weight, column, one)
+                            loss += share_here * (level - x[row, column])
+                            dx[row, column] -= scale[0] * share_here
+                    losses[row] = loss
+
+    return cross_entropy_labels
+
+
+def _make_probabilities(step, soften):
+    @kernel(cost=lambda losses, dx, x, *_: 40.0 * x.shape[1] + 200.0)
+    def cross_entropy_probabilities(
+        start, stop, losses, dx, x, labels, class_weight, sample_weight, scale, smoothing
+    ):
+        """Losses of rows and `scale` times their derivatives, where labels are probabilities."""
+        values, top, total = make_unit(x)
+        columns, one = np.uintp(x.shape[1]), x.dtype.type(1)
+        share = smoothing / x.dtype.type(x.shape[1])
+        for block in range(np.uintp(start), np.uintp(stop)):
+            first, last = rows_in(block, x)
+            for start_row in range(first, last, np.uintp(step)):
+                soften(values, top, total, x, start_row, last)
+                for lane in range(min(last - start_row, np.uintp(step))):
+                    row = start_row + lane
+                    weight = at(sample_weight, row, one)
+                    level = top[lane] + log(total[lane])
+                    loss, mass = x.dtype.type(0), x.dtype.type(0)
+                    for column in range(columns):
+                        q = (one - smoothing) * labels[row, column] + share
+                        q *= at(class_weight, column, one)
+                        mass += q
+                        loss += q * (level - x[row, column])
+                    losses[row] = weight * loss
+                    weight *= scale[0]
+                    factor = mass / total[lane]
+                    for column in range(columns):
+                        q = (one - smoothing) * labels[row, column] + share
+                        q *= at(class_weight, column, one)
+                        value = values[column * np.uintp(step) + lane]
+                        dx[row, column] = weight * (value * factor - q)
+
+    return cross_entropy_probabilities
+
+
+_labels_narrow, _labels_wide = both(_make_labels)
+_probabilities_narrow, _probabilities_wide = both(_make_probabilities)
+
+
+@kernel
+def _weigh_labels(start, stop, scale, labels, class_weight, sample_weight, classes, ignored, mean):
+    """Check the labels; scale[0] = 1/Σ of the weights of the rows that count, for a mean, else 1."""
+    one = scale.dtype.type(1)
+    whole = scale.dtype.type(0)
+    for first in range(np.uintp(0), np.uintp(len(labels)), np.uintp(64)):
+        part = scale.dtype.type(0)
+        for row in range(first, min(np.uintp(len(labels)), first + np.uintp(64))):
+            label = labels[row]
+            if label != ignored:
+                if label < 0 or label >= classes:
+                    raise ValueError("cross_entropy: labels has a label out of range")
+                part += at(class_weight, label, one) * at(sample_weight, row, one)
+        whole += part
+    scale[0] = one / whole if mean else one
+
+
+def _check(operation, sizes, values):
+    smoothing, labels = values["label_smoothing"], values["labels"]
+    arrays.check_number(operation, "label_smoothing", smoothing)
+    if not 0 <= smoothing <= 1:
+        raise ValueError(
+            f"{operation}: label_smoothing is {smoothing}, expected 0 <= label_smoothing <= 1"
+        )
+    if labels.ndim == 1:
+        ignored = values["ignore_index"]
+        arrays.check_integer(operation, "ignore_index", ignored)
+        bad = np.flatnonzero(((labels < 0) | (labels >= sizes["C"])) & (labels != ignored))
+        if len(bad):
+            raise ValueError(
+                f"{operation}: labels[{bad[0]}] is {labels[bad[0]]}, "
+                f"expected 0 <= label < {sizes['C']} or {ignored} (ignored)"
+            )
+
+
+_WEIGHTS = "class_weight? (C), sample_weight? (N)"
+
+
+def _against_labels(size):
+    each = size == "N"
+
+    @operation(
+        f"logits (N, C), labels (N) int64, {_WEIGHTS} -> loss ({size}), dlogits (N, C)",
+        check=_check,
+    )
+    def cross_entropy(
+        loss,
+        dlogits,
+        logits,
+        labels,
+        class_weight,
+        sample_weight,
+        label_smoothing,
+        ignore_index,
+        mean,
+    ):
+        rows, columns = logits.shape
+        losses = loss if each else np.empty(rows, logits.dtype)
+        scale = np.empty(1, logits.dtype)
+        smoothing = logits.dtype.type(label_smoothing)
+        _weigh_labels(1, scale, labels, class_weight, sample_weight, columns, ignore_index, mean)
+        if columns <= NARROW:
+            _labels_narrow(
+                blocks_of(rows), losses, dlogits, logits, labels, class_weight, sample_weight,
+                scale, smoothing, ignore_index,
+            )  # fmt: skip
+        else:
+            _labels_wide(
+                blocks_of(rows), losses, dlogits, logits, labels, class_weight, sample_weight,
+                scale, smoothing, ignore_index,
+            )  # fmt: skip
+        if not each:
+            sum_losses(1, loss, losses, scale)
+
+    return cross_entropy
+
+
+def _against_probabilities(size):
+    each = size == "N"
+
+    @operation(
+        f"logits (N, C), labels (N, C), {_WEIGHTS} -> loss ({size}), dlogits (N, C)", check=_check
+    )
+    def cross_entropy(
+        loss, dlogits, logits, labels, class_weight, sample_weight, label_smoothing, mean
+    ):
+        rows, columns = logits.shape
+        losses = loss if each else np.empty(rows, logits.dtype)
+        scale = np.empty(1, logits.dtype)
+        smoothing = logits.dtype.type(label_smoothing)
+        weigh_samples(1, scale, sample_weight, rows, 1, mean)
+        if columns <= NARROW:
+            _probabilities_narrow(
+                blocks_of(rows), losses, dlogits, logits, labels, class_weight, sample_weight,
+                scale, smoothing,
+            )  # fmt: skip
+        else:
+            _probabilities_wide(
+                blocks_of(rows), losses, dlogits, logits, labels, class_weight, sample_weight,
+                scale, smoothing,
+            )  # fmt: skip
+        if not each:
+            sum_losses(1, loss, losses, scale)
+
+    return cross_entropy
+
+
+_labels_to_one, _labels_to_each = _against_labels("1"), _against_labels("N")
+_probabilities_to_one, _probabilities_to_each = (
+    _against_probabilities("1"),
+    _against_probabilities("N"),
+)
+
+
+def cross_entropy(
+    logits,
+    labels,
+    label_smoothing=0.0,
+    class_weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    reduction="mean",
+    out=None,
+):
+    """loss = -Σ_c q_c·w_c·log softmax(logits)_c and its derivative. Szegedy et al. 2016: smoothing.
+
+    logits (N, C); labels (N,) int64 or (N, C) probabilities; class_weight (C,); sample_weight (N,)
+    -> loss (1,), dlogits (N, C)
+
+    Rows labelled ignore_index count nothing. reduction="mean" divides by the weights of the rows that
+    count (class_weight of the label times sample_weight; with probabilities sample_weight alone);
+    "sum" does not; "none" gives loss (N,), and dlogits is the derivative of their sum.
+    """
+    arrays.check_known("cross_entropy", reduction, REDUCTIONS, "reduction")
+    each, mean = reduction == "none", reduction == "mean"
+    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+        run = _probabilities_to_each if each else _probabilities_to_one
+        return run(logits, labels, class_weight, sample_weight, label_smoothing, mean, out=out)
+    run = _labels_to_each if each else _labels_to_one
+    return run(
+        logits, labels, class_weight, sample_weight, label_smoothing, ignore_index, mean, out=out
+    )
+
+
+@overload(cross_entropy, prefer_literal=True)
+def _cross_entropy_in_njit(
+    logits,
+    labels,
+    label_smoothing=0.0,
+    class_weight=None,
+    sample_weight=None,
+    ignore_index=-100,
+    reduction="mean",
+    out=None,
+):
+    reduction_ = reduction_in_njit("cross_entropy", reduction)
+    each, mean = reduction_ == "none", reduction_ == "mean"
+    if labels.ndim == 2:
+        run = _probabilities_to_each if each else _probabilities_to_one
+
+        def against_probabilities(
+            logits, labels, label_smoothing=0.0, class_weight=None, sample_weight=None,
+            ignore_index=-100, reduction="mean", out=None,
+        ):  # fmt: skip
+            return run(logits, labels, class_weight, sample_weight, label_smoothing, mean, out=out)
+
+        return against_probabilities
+    run = _labels_to_each if each else _labels_to_one
+
+    def against_labels(
+        logits, labels, label_smoothing=0.0, class_weight=None, sample_weight=None,
+        ignore_index=-100, reduction="mean", out=None,
+    ):  # fmt: skip
+        return run(
+            logits, labels, class_weight, sample_weight, label_smoothing, ignore_index, mean,
+            out=out,
+        )  # fmt: skip
+
+    return against_labels
