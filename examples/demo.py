@@ -43,7 +43,9 @@ def main():
     probabilities = nn.predict_proba(model, x_test)
     show_mistakes(x_test, y_test, probabilities)
     speed = len(x) * (history.epochs - 1) / max(training, 1e-9)
-    print(f"\n{history.epochs} epochs in {seconds:.2f} s, the first (which compiles or loads) included;")
+    print(
+        f"\n{history.epochs} epochs in {seconds:.2f} s, the first (which compiles or loads) included;"
+    )
     print(f"{speed:,.0f} samples a second after it.")
     print(f"test accuracy {100 * found['accuracy']:.2f} % ({len(x_test)} digits never trained on)")
 
@@ -53,7 +55,9 @@ def show_mistakes(x, y, probabilities, count=4):
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != y)[:count]
     if not len(wrong):
         return
-    print(f"\n{count} of the digits it reads wrongly:" if len(wrong) == count else "\nread wrongly:")
+    print(
+        f"\n{count} of the digits it reads wrongly:" if len(wrong) == count else "\nread wrongly:"
+    )
     print("   ".join(f"{f'a {y[i]}, read as {probabilities[i].argmax()}':<16}" for i in wrong))
     for lines in zip(*(draw(x[i]) for i in wrong), strict=True):
         print("   ".join(lines))

@@ -1,7 +1,7 @@
 """Checks of arrays and numbers, and the wording of every error, so that all messages rhyme.
 
-The rule: each check raises before anything is written, as `operation: argument has ..., expected ...`;
-ValueError for values and shapes, TypeError for kinds.
+The rule: each check raises before anything is written, as `operation: argument has ..., expected
+...`; ValueError for values and shapes, TypeError for kinds.
 """
 
 import numpy as np
@@ -57,7 +57,7 @@ def check_writable(operation, name, value):
 
 
 def check_apart(operation, name, written, others, may_equal):
-    """Refuse a written array that shares memory with another, unless it is exactly one of `may_equal`."""
+    """Refuse a written array that shares memory with another, unless it may be exactly that."""
     for other_name, other in others:
         if _exactly(written, other) and (may_equal is True or other_name in may_equal):
             continue

@@ -1,7 +1,7 @@
 """The njit side of public operations: the same names, checked, serial on the calling thread.
 
-The rule: the checks of arrays.py are made here too, as native code, and a call inside njit needs `out`
-wherever the operation makes arrays: kernels in a loop should not allocate.
+The rule: the checks of arrays.py are made here too, as native code, and a call inside njit needs
+`out` wherever the operation makes arrays: kernels in a loop should not allocate.
 """
 
 from llvmlite import ir

@@ -90,10 +90,7 @@ class Operation:
         names = [argument.name for argument in (*self.outputs, *self.inputs)]
         if [parameter.name for parameter in parameters[: len(names)]] != names:
             raise TypeError(f"{self.name}: its arguments do not begin as declared: {names}")
-        shown = [
-            p.replace(default=None) if i < len(self.inputs) and self.inputs[i].optional else p
-            for i, p in enumerate(parameters[len(self.outputs) :])
-        ]
+        shown = _shown(parameters[len(self.outputs) :], self.inputs)
         out = inspect.Parameter("out", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
         self.signature = inspect.Signature([*shown, out] if self.outputs else shown)
         self.names = list(self.signature.parameters)
@@ -252,6 +249,16 @@ class Operation:
         if argument.dims is None and whole is not None and whole.ndim != 1:
             return whole.reshape(-1)
         return whole
+
+
+def _shown(parameters, inputs):
+    """Return the public parameters: an optional array defaults to None where what follows allows it."""
+    shown = list(parameters)
+    for i in reversed(range(len(inputs))):
+        followed = i + 1 == len(shown) or shown[i + 1].default is not _MISSING
+        if inputs[i].optional and followed:
+            shown[i] = shown[i].replace(default=None)
+    return shown
 
 
 def one_element(operation, name, value, dtype):

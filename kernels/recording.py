@@ -1,7 +1,7 @@
 """Recordings: kernels written down while they run, to be replayed with no Python in between.
 
-The rule: a recording keeps alive every array that it names, and replays exactly what it saw. What must change
-from replay to replay lies in arrays.
+The rule: a recording keeps alive every array that it names, and replays exactly what it saw. What
+must change from replay to replay lies in arrays.
 """
 
 import contextlib
@@ -41,10 +41,10 @@ def make_table(rows):
 
 
 class Recording:
-    """A list of launches to run again: `replay()` from Python, and from njit code that takes it as an argument.
+    """A list of launches to run again: `replay()` from Python and from njit code that is given it.
 
-    It keeps alive every array that it names. One lock each: two threads that replay the same recording
-    take turns; two recordings run at the same time.
+    It keeps alive every array that it names. One lock each: two threads that replay the same
+    recording take turns; two recordings run at the same time.
     """
 
     def __init__(self):
@@ -73,7 +73,7 @@ class Recording:
 
     @property
     def threads(self):
-        """How many threads a replay uses: more than one only where they save more than they cost."""
+        """How many threads a replay uses: several only where they save more than they cost."""
         if self._table is None or not len(self):
             return 1
         most = min(team.get_num_threads(), int(self._table[:, team.CHUNKS].max()))
@@ -84,8 +84,8 @@ class Recording:
     def replay(self, times=1):
         """Run the recorded launches `times` times, in order, with no Python in between.
 
-        Ctrl-C stops it within about a tenth of a second, between two walks. An error in a kernel stops it
-        at once and is raised here.
+        Ctrl-C stops it within about a tenth of a second, between two walks. An error in a kernel
+        stops it at once and is raised here.
         """
         if self._table is None:
             raise RuntimeError("replay: the recording is not finished, leave `with record()` first")
@@ -126,7 +126,7 @@ _recordings = weakref.WeakSet()
 
 @contextlib.contextmanager
 def record():
-    """Write down every kernel launched in the block, besides running it: `with record() as step: ...`."""
+    """Write down every kernel launched in the block, besides running it."""
     if getattr(_local, "recording", None) is not None:
         raise RuntimeError("record: this thread is recording already")
     recording = _local.recording = Recording()
@@ -178,8 +178,8 @@ _table_type = types.Array(types.int64, 2, "C")
 def _typeof(value, context):
     if context.purpose is Purpose.constant:
         raise errors.NumbaTypeError(
-            "Recording: a global or closure variable would leave dead addresses in a cached function, "
-            "pass the recording as an argument"
+            "Recording: a global or closure variable would leave dead addresses in a cached "
+            "function, pass the recording as an argument"
         )
     return _recording_type
 

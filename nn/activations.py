@@ -1,7 +1,7 @@
 """A module for each activation, by PyTorch's names.
 
-Each is the operation of fonio.kernels of the same meaning; those whose derivative follows from their output
-alone are computed by the layer before them in one pass (`fusible`).
+Each is the operation of fonio.kernels of the same meaning; those whose derivative follows from
+their output alone are computed by the layer before them in one pass (`fusible`).
 """
 
 import inspect
@@ -73,7 +73,10 @@ class ReLU6(Activation):
 
 
 class ELU(_WithNumber):
-    """y = x where x > 0, else alpha (eˣ - 1). Clevert, Unterthiner and Hochreiter 2016, arXiv:1511.07289."""
+    """y = x where x > 0, else alpha (eˣ - 1).
+
+    Clevert, Unterthiner and Hochreiter 2016, arXiv:1511.07289.
+    """
 
     operation, number = "elu", "alpha"
 
