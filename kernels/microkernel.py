@@ -13,7 +13,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .widths import TILE_ROWS, TILE_VECTORS, vector_bytes
+from .vectors import Emitter
+from .widths import TILE_ROWS, TILE_VECTORS
 
 ADD, BIAS, RELU = 1, 2, 4  # what a tile does besides storing its sums: bits of `code`
 
@@ -21,92 +22,10 @@ _NAMES = (
     *("rows", "cols", "kc", "a", "a_row", "a_col"),
     *("b", "b_row", "c", "c_line", "bias", "code"),
 )
-_I1, _I32, _WORD = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+_I1, _WORD = ir.IntType(1), ir.IntType(64)
 
 
-class _Emitter:
-    """Writes vector code for one float type: thin words over an IRBuilder."""
-
-    def __init__(self, context, builder, kind):
-        self.builder, self.float = builder, context.get_value_type(kind)
-        self.bytes = kind.bitwidth // 8
-        self.lanes = vector_bytes() // self.bytes
-        self.vector = ir.VectorType(self.float, self.lanes)
-
-    def place(self, address, *terms):
-        """Return address plus the terms, each a Python number or a pair of factors."""
-        for term in terms:
-            if isinstance(term, tuple):
-                count, stride = (_WORD(x) if isinstance(x, int) else x for x in term)
-                term = self.builder.mul(count, stride)
-            address = self.builder.add(address, _WORD(term) if isinstance(term, int) else term)
-        return address
-
-    def zero(self, kind=None):
-        kind = kind or self.vector
-        return ir.Constant(kind, [0.0] * kind.count)
-
-    def broadcast(self, scalar, kind=None):
-        kind = kind or self.vector
-        undefined = ir.Constant(kind, ir.Undefined)
-        one = self.builder.insert_element(undefined, scalar, _I32(0))
-        index = ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count)
-        return self.builder.shuffle_vector(one, undefined, index)
-
-    def load(self, address, kind=None, mask=None):
-        kind = kind or self.vector
-        pointer = self.builder.inttoptr(address, kind.as_pointer())
-        if mask is None:
-            return self.builder.load(pointer, align=self.bytes)
-        return self._masked("load", kind, kind, [pointer, _I32(self.bytes), mask, self.zero(kind)])
-
-    def store(self, value, address, mask=None):
-        pointer = self.builder.inttoptr(address, value.type.as_pointer())
-        if mask is None:
-            self.builder.store(value, pointer, align=self.bytes)
-        else:
-            parts = [value, pointer, _I32(self.bytes), mask]
-            self._masked("store", value.type, ir.VoidType(), parts)
-
-    def _masked(self, verb, kind, result, parts):
-        name = f"llvm.masked.{verb}.v{kind.count}f{8 * self.bytes}.p0"
-        return self._call(name, result, parts)
-
-    def _call(self, name, result, parts):
-        shape = ir.FunctionType(result, [part.type for part in parts])
-        function = cgutils.get_or_insert_function(self.builder.module, shape, name)
-        return self.builder.call(function, parts)
-
-    def multiply_add(self, a, b, c):
-        """Return a·b + c, rounded once where the machine can."""
-        return self._call(f"llvm.fmuladd.v{a.type.count}f{8 * self.bytes}", a.type, [a, b, c])
-
-    def first_lanes(self, count):
-        """Return the mask of the lanes before `count`."""
-        kind = ir.VectorType(_I32, self.lanes)
-        count = self.broadcast(self.builder.trunc(count, _I32), kind)
-        return self.builder.icmp_signed("<", ir.Constant(kind, list(range(self.lanes))), count)
-
-    def shuffle(self, a, b, index):
-        return self.builder.shuffle_vector(
-            a, b, ir.Constant(ir.VectorType(_I32, len(index)), index)
-        )
-
-    def transpose(self, rows):
-        """Return the vectors that read the given ones lane by lane: rows[0][0], rows[1][0], ...
-
-        Doubling the period with each stage, as a perfect shuffle of cards does.
-        """
-        if len(rows) == 1:
-            return rows
-        n = self.lanes
-        low = [lane // 2 + n * (lane % 2) for lane in range(n)]
-        halves = low, [n // 2 + lane for lane in low]
-        pairs = zip(self.transpose(rows[::2]), self.transpose(rows[1::2]), strict=True)
-        return [self.shuffle(even, odd, half) for even, odd in pairs for half in halves]
-
-
-class _Strip(_Emitter):
+class _Strip(Emitter):
     """C[rows, cols] = A[rows, k] B[k, cols], with cols at most TILE_VECTORS vectors."""
 
     def __init__(self, context, builder, kind, padded, args):
@@ -118,7 +37,7 @@ class _Strip(_Emitter):
     def emit(self):
         for vectors, condition in self.widths():
             with self.builder.if_then(condition):
-                for row, rows in self.each_row((TILE_ROWS, 2, 1)):
+                for row, rows in self.each_row((8, 4, 2, 1)[-TILE_ROWS.bit_length() :]):
                     self.finish(self.sums(row, rows, vectors), row)
 
     def widths(self):
@@ -129,6 +48,11 @@ class _Strip(_Emitter):
             large = builder.icmp_signed(">", self.cols, full)
             small = builder.icmp_signed("<=", self.cols, _WORD(vectors * self.lanes))
             yield vectors, builder.and_(large, small)
+
+    def edges(self, vectors):
+        """Return a mask for each vector: None where it is whole."""
+        last = self.builder.sub(self.cols, _WORD((vectors - 1) * self.lanes))
+        return [None] * (vectors - 1) + [self.first_lanes(last)]
 
     def each_row(self, sizes):
         """Yield (row, rows) inside a loop over whole tiles of each size in turn, largest first."""
@@ -142,8 +66,7 @@ class _Strip(_Emitter):
     def sums(self, row, rows, vectors):
         """Emit the loop over k and return its sums as [row][vector]."""
         builder, function = self.builder, self.builder.function
-        last = builder.sub(self.cols, _WORD((vectors - 1) * self.lanes))
-        self.masks = [None] * (vectors - 1) + [self.first_lanes(last)]
+        self.masks = self.edges(vectors)
         starts = [_WORD(0), self.place(self.a, (row, self.a_row)), self.b]
         starts += [self.zero()] * (rows * vectors)
         before = builder.block
@@ -257,8 +180,8 @@ def strip(typing, like, padded, flipped, sizes, operands, code):
     """Compute a strip of C = A·B over one block of k, in the float type of the array `like`.
 
     sizes = rows, cols, kc; operands = a, a_row, a_col, b, b_row, c, c_line, bias: a (rows, kc) of
-    any strides; b (kc, cols) with adjacent columns, filled up to whole vectors if `padded`; c (rows,
-    cols) with adjacent columns and lines c_line apart or, if `flipped`, with adjacent rows.
+    any strides; b (kc, cols) with adjacent columns, filled up to whole vectors if `padded`;
+    c (rows, cols) with adjacent columns and lines c_line apart or, if `flipped`, adjacent rows.
     """
     form = _FlippedStrip if flipped.literal_value else _Strip
 
@@ -272,12 +195,34 @@ def strip(typing, like, padded, flipped, sizes, operands, code):
 
 
 @intrinsic
+def copy_lines(typing, like, count, columns, target, target_row, source, source_row):
+    """Copy `count` lines of at most TILE_VECTORS vectors, whose columns are adjacent."""
+
+    def codegen(context, builder, signature, args):
+        _, count, columns, target, target_row, source, source_row = args
+        emitter = _Strip(context, builder, like.dtype, 0, [None, columns, *[None] * 10])
+        for vectors, condition in emitter.widths():
+            with builder.if_then(condition):
+                masks = emitter.edges(vectors)
+                with cgutils.for_range(builder, count) as loop:
+                    for v, mask in enumerate(masks):
+                        span, i = emitter.span(v), loop.index
+                        value = emitter.load(
+                            emitter.place(source, (i, source_row), span), mask=mask
+                        )
+                        emitter.store(value, emitter.place(target, (i, target_row), span))
+        return context.get_dummy_value()
+
+    return types.void(like, *[types.intp] * 6), codegen
+
+
+@intrinsic
 def transpose_square(typing, like, target, target_row, source, source_row, rows):
     """target[j, i] = source[min(i, rows - 1), j] for as many i and j as a vector has lanes."""
 
     def codegen(context, builder, signature, args):
         _, target, target_row, source, source_row, rows = args
-        emitter = _Emitter(context, builder, like.dtype)
+        emitter = Emitter(context, builder, like.dtype)
         last, lines = builder.sub(rows, _WORD(1)), []
         for i in map(_WORD, range(emitter.lanes)):
             row = builder.select(builder.icmp_signed("<", i, last), i, last)

@@ -5,11 +5,11 @@ what fills it up is never stored. A packed matrix is an array (k, columns filled
 panel after panel.
 """
 
-import numpy as np
 from numba.extending import register_jitable
 
+from .caching import jit
 from .launch import kernel
-from .microkernel import transpose_square
+from .microkernel import copy_lines, transpose_square
 from .widths import TILE_VECTORS, vector_bytes
 
 VECTOR = vector_bytes()
@@ -41,22 +41,41 @@ def _cost(packed, source):
 
 @kernel(cost=_cost)
 def pack_rows(start, stop, packed, source):
-    """Pack source (k, columns), whose rows are adjacent in memory or not."""
+    """Pack source (k, columns), whose columns are adjacent."""
     k, columns = source.shape
-    width = PANEL // packed.itemsize
+    size, row = packed.itemsize, source.strides[0]
+    width = PANEL // size
     panels = (columns + width - 1) // width
-    flat = packed.reshape(packed.size)
     for item in range(start, stop):
-        j = item % panels * width
-        first, last = item // panels * BLOCK, min(k, (item // panels + 1) * BLOCK)
-        line = min(width, packed.shape[1] - j)
-        copied = min(width, columns - j)
-        for row in range(np.uintp(first), np.uintp(last)):
-            to = np.uintp(j * k) + row * np.uintp(line)
-            for column in range(np.uintp(copied)):
-                flat[to + column] = source[row, np.uintp(j) + column]
-            for column in range(np.uintp(copied), np.uintp(line)):
-                flat[to + column] = 0
+        j, first = item % panels * width, item // panels * BLOCK
+        line = min(width, packed.shape[1] - j) * size
+        target = packed.ctypes.data + j * k * size + first * line
+        origin = source.ctypes.data + j * size + first * row
+        lines = min(BLOCK, k - first)
+        copy_lines(packed, lines, min(width, columns - j), target, line, origin, row)
+
+
+@jit(inner=True)
+def _squares(packed, to, line, source, column, first, last):
+    item, lanes = packed.itemsize, VECTOR // packed.itemsize
+    target, origin = packed.ctypes.data, source.ctypes.data + column * source.strides[0]
+    rows = min(lanes, source.shape[0] - column)
+    for k in range(first, last, lanes):
+        k = min(k, source.shape[1] - lanes)  # the last square overlaps the one before
+        place = target + (to + k * line) * item
+        transpose_square(packed, place, line * item, origin + k * item, source.strides[0], rows)
+
+
+@jit(inner=True)
+def _elements(packed, to, line, source, column, first, last):
+    flat = packed.reshape(packed.size)
+    for q in range(VECTOR // packed.itemsize):
+        if column + q < source.shape[0]:
+            for k in range(first, last):
+                flat[to + q + k * line] = source[column + q, k]
+        else:
+            for k in range(first, last):
+                flat[to + q + k * line] = 0
 
 
 @kernel(cost=_cost)
@@ -76,26 +95,3 @@ def pack_columns(start, stop, packed, source):
                 _squares(packed, to, line, source, column, first, last)
             else:
                 _elements(packed, to, line, source, column, first, last)
-
-
-@register_jitable
-def _squares(packed, to, line, source, column, first, last):
-    item, lanes = packed.itemsize, VECTOR // packed.itemsize
-    target, origin = packed.ctypes.data, source.ctypes.data + column * source.strides[0]
-    rows = min(lanes, source.shape[0] - column)
-    for k in range(first, last, lanes):
-        k = min(k, source.shape[1] - lanes)  # the last square overlaps the one before
-        place = target + (to + k * line) * item
-        transpose_square(packed, place, line * item, origin + k * item, source.strides[0], rows)
-
-
-@register_jitable
-def _elements(packed, to, line, source, column, first, last):
-    flat = packed.reshape(packed.size)
-    for q in range(VECTOR // packed.itemsize):
-        if column + q < source.shape[0]:
-            for k in range(first, last):
-                flat[to + q + k * line] = source[column + q, k]
-        else:
-            for k in range(first, last):
-                flat[to + q + k * line] = 0

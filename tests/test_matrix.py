@@ -5,7 +5,6 @@ import pytest
 from numba import njit
 
 from fonio.kernels.matrix import (
-    K_BLOCK,
     linear,
     linear_backward,
     linear_backward_bias,
@@ -13,6 +12,7 @@ from fonio.kernels.matrix import (
     linear_backward_weight,
     matmul,
 )
+from fonio.kernels.products import K_BLOCK
 from fonio.kernels.recording import record
 
 DTYPES = ("float32", "float64")

@@ -1,0 +1,176 @@
+"""The engine of the matrix products: C = A·B for operands of any strides, by three ways.
+
+The rule: each element of a result is summed in one order, fixed by k alone: chains of K_BLOCK fused
+multiply-adds, added up one after the other. Tiles, layouts, batch sizes and threads change nothing
+in it, so row i of a product depends on no other row, and all choices here are about speed only.
+"""
+
+import numpy as np
+from numba import types
+from numba.core.imputils import impl_ret_borrowed
+from numba.extending import intrinsic, overload, register_jitable
+
+from .caching import _InnerCompiler
+from .launch import kernel
+from .loops import for_each_cell
+from .microkernel import ADD, strip
+from .packing import (
+    PANEL,
+    VECTOR,
+    ceil_div,
+    pack_columns,
+    pack_rows,
+    packed_size,
+    packing_items,
+)
+from .widths import HAS_MASKS
+
+# a function that Python runs as it is, and njit code compiles: once, where it is inlined
+shared = register_jitable(pipeline_class=_InnerCompiler)
+
+K_BLOCK = 1024
+ROW_BLOCK = 128  # rows of a and columns of b that one item multiplies: 128 x PANEL
+PACKED, SWAPPED = 16, 8  # bits of `code`: b is packed; a is given transposed
+PACK_ROWS = 256 if VECTOR == 64 else 32  # rows of a from which on packing b pays
+
+
+def _cost(c, a, b, bias, code):
+    """About how many ns an item takes, at four multiply-adds of a vector a ns."""
+    rows = min(ROW_BLOCK, max(a.shape))
+    return rows * b.shape[0] * PANEL / VECTOR / 4
+
+
+def _product_kernel(padded, flipped):
+    padded, flipped = int(padded), int(flipped)  # Numba knows the values of frozen integers only
+
+    @kernel(cost=_cost)
+    def product(start, stop, c, a, b, bias, code):
+        """C = A·B by items of ROW_BLOCK rows and one panel of columns; `flipped`: Cᵀ = A·B."""
+        rows, columns = (c.shape[1], c.shape[0]) if flipped else c.shape
+        k, item, line = b.shape[0], c.itemsize, c.strides[0]
+        width = PANEL // item
+        panels = (columns + width - 1) // width
+        a_row, a_col = (a.strides[1], a.strides[0]) if code & SWAPPED else a.strides
+        for block in range(start, stop):
+            i, j = block // panels * ROW_BLOCK, block % panels * width
+            m, n = min(ROW_BLOCK, rows - i), min(width, columns - j)
+            a_at = a.ctypes.data + i * a_row
+            b_at, b_row = b.ctypes.data + j * item, b.strides[0]
+            if code & PACKED:
+                b_at, b_row = b.ctypes.data + j * k * item, min(width, b.shape[1] - j) * item
+            c_at = c.ctypes.data + (i * item + j * line if flipped else i * line + j * item)
+            bias_at = bias.ctypes.data + (i if flipped else j) * item
+            for k0 in range(0, max(k, 1), K_BLOCK):
+                kc = min(K_BLOCK, k - k0)
+                todo = code if k0 + kc == k else code & ADD
+                if k0 > 0:
+                    todo |= ADD
+                a_k, b_k = a_at + k0 * a_col, b_at + k0 * b_row
+                operands = (a_k, a_row, a_col, b_k, b_row, c_at, line, bias_at)
+                strip(c, padded, flipped, (m, n, kc), operands, todo)
+
+    return product
+
+
+product = _product_kernel(padded=not HAS_MASKS, flipped=False)
+product_flipped = _product_kernel(padded=not HAS_MASKS, flipped=True)
+product_packed = _product_kernel(padded=True, flipped=False) if VECTOR == 32 else product
+
+
+def view(array):
+    """Return the array; inside njit as one of any layout, lest all be compiled for each."""
+    return array
+
+
+@intrinsic
+def _forget_layout(typing, array):
+    def codegen(context, builder, signature, args):
+        return impl_ret_borrowed(context, builder, signature.return_type, args[0])
+
+    return types.Array(array.dtype, array.ndim, "A")(array), codegen
+
+
+@overload(view)
+def _view_in_njit(array):
+    return lambda array: _forget_layout(array)
+
+
+@shared
+def _items(rows, columns, itemsize):
+    return ceil_div(rows, ROW_BLOCK) * ceil_div(columns * itemsize, PANEL)
+
+
+@shared
+def adjacent(count, stride, itemsize):
+    """Tell whether `count` elements `stride` bytes apart lie side by side."""
+    return count <= 1 or stride == itemsize
+
+
+@shared
+def _multiply(c, a, b, bias, code):
+    """C = A·B, or what `code` says; the columns of c are adjacent, all other strides are free.
+
+    Three ways: straight; with b copied into panels, where its columns are not adjacent, or where its
+    rows crowd the cache and many rows of a read them; or flipped, as Cᵀ = Bᵀ·Aᵀ with vectors down the
+    columns of c, so that a is packed, not b.
+    """
+    (m, n), k, item = c.shape, b.shape[0], c.itemsize
+    ready = adjacent(n, b.strides[1], item)
+    a_ready = HAS_MASKS and adjacent(m, a.strides[0], item)
+    if not ready and _flipping_pays(m, n, k, a_ready, VECTOR // item):
+        swapped = not adjacent(k, b.strides[0], item)
+        code |= SWAPPED if swapped else 0
+        if a_ready:
+            panels = a.T
+        else:
+            panels, code = np.empty((k, packed_size(m, item)), c.dtype), code | PACKED
+            pack_columns(packing_items(k, m, item), panels, a)
+        product_flipped(_items(n, m, item), c, b if swapped else b.T, view(panels), bias, code)
+        return
+    swapped = not adjacent(k, a.strides[1], item) and adjacent(m, a.strides[0], item)
+    code |= SWAPPED if swapped else 0
+    left = a.T if swapped else a
+    if ready and HAS_MASKS and not _packing_pays(m, n, k, b.strides[0], item):
+        product(_items(m, n, item), c, left, b, bias, code)
+        return
+    panels = np.empty((k, packed_size(n, item)), c.dtype)
+    if ready:
+        pack_rows(packing_items(k, n, item), panels, b)
+    else:
+        pack_columns(packing_items(k, n, item), panels, b.T)
+    product_packed(_items(m, n, item), c, left, view(panels), bias, code | PACKED)
+
+
+@shared
+def _packing_pays(m, n, k, line, item):
+    """Tell whether packing b pays: many rows read it, and its lines crowd in few cache sets."""
+    crowded = VECTOR < 64 or line % 1024 == 0 or k >= 256
+    return m >= PACK_ROWS and n * item > PANEL and k >= 16 and crowded
+
+
+@shared
+def _flipping_pays(m, n, k, ready, lanes):
+    """Compare both ways for a b that is not ready, in cycles: a multiply-add of vectors is one."""
+    straight = ceil_div(n, lanes) * m * k + n * k * 8 // lanes
+    flipped = ceil_div(m, lanes) * n * k + 2 * m * n + (0 if ready else m * k * 8 // lanes)
+    return flipped < straight
+
+
+@for_each_cell
+def _copy(row, column, target, source):
+    target[row, column] = source[row, column]
+
+
+@shared
+def multiply_into(c, a, b, bias, code):
+    """Multiply into a c of any strides."""
+    target, direct = c, adjacent(c.shape[1], c.strides[1], c.itemsize)
+    if not direct and code == 0 and adjacent(c.shape[0], c.strides[0], c.itemsize):
+        target, a, b, direct = c.T, b.T, a.T, True
+    elif not direct:
+        target = view(np.empty(c.shape, c.dtype))
+        if code & ADD:
+            _copy(c.shape[0], target, c)
+    _multiply(target, a, b, bias, code)
+    if not direct:
+        _copy(c.shape[0], c, target)

@@ -1,0 +1,93 @@
+"""Vector code for LLVM, in words: loads, stores, broadcasts, shuffles.
+
+The rule: addresses are integers, in bytes, and nothing outside a mask is read or written.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from .widths import vector_bytes
+
+_I32, _WORD = ir.IntType(32), ir.IntType(64)
+
+
+class Emitter:
+    """Writes vector code for one float type: thin words over an IRBuilder."""
+
+    def __init__(self, context, builder, kind):
+        self.builder, self.float = builder, context.get_value_type(kind)
+        self.bytes = kind.bitwidth // 8
+        self.lanes = vector_bytes() // self.bytes
+        self.vector = ir.VectorType(self.float, self.lanes)
+
+    def place(self, address, *terms):
+        """Return address plus the terms, each a Python number or a pair of factors."""
+        for term in terms:
+            if isinstance(term, tuple):
+                count, stride = (_WORD(x) if isinstance(x, int) else x for x in term)
+                term = self.builder.mul(count, stride)
+            address = self.builder.add(address, _WORD(term) if isinstance(term, int) else term)
+        return address
+
+    def zero(self, kind=None):
+        kind = kind or self.vector
+        return ir.Constant(kind, [0.0] * kind.count)
+
+    def broadcast(self, scalar, kind=None):
+        kind = kind or self.vector
+        undefined = ir.Constant(kind, ir.Undefined)
+        one = self.builder.insert_element(undefined, scalar, _I32(0))
+        index = ir.Constant(ir.VectorType(_I32, kind.count), [0] * kind.count)
+        return self.builder.shuffle_vector(one, undefined, index)
+
+    def load(self, address, kind=None, mask=None):
+        kind = kind or self.vector
+        pointer = self.builder.inttoptr(address, kind.as_pointer())
+        if mask is None:
+            return self.builder.load(pointer, align=self.bytes)
+        return self._masked("load", kind, kind, [pointer, _I32(self.bytes), mask, self.zero(kind)])
+
+    def store(self, value, address, mask=None):
+        pointer = self.builder.inttoptr(address, value.type.as_pointer())
+        if mask is None:
+            self.builder.store(value, pointer, align=self.bytes)
+        else:
+            parts = [value, pointer, _I32(self.bytes), mask]
+            self._masked("store", value.type, ir.VoidType(), parts)
+
+    def _masked(self, verb, kind, result, parts):
+        name = f"llvm.masked.{verb}.v{kind.count}f{8 * self.bytes}.p0"
+        return self._call(name, result, parts)
+
+    def _call(self, name, result, parts):
+        shape = ir.FunctionType(result, [part.type for part in parts])
+        function = cgutils.get_or_insert_function(self.builder.module, shape, name)
+        return self.builder.call(function, parts)
+
+    def multiply_add(self, a, b, c):
+        """Return a·b + c, rounded once where the machine can."""
+        return self._call(f"llvm.fmuladd.v{a.type.count}f{8 * self.bytes}", a.type, [a, b, c])
+
+    def first_lanes(self, count):
+        """Return the mask of the lanes before `count`."""
+        kind = ir.VectorType(_I32, self.lanes)
+        count = self.broadcast(self.builder.trunc(count, _I32), kind)
+        return self.builder.icmp_signed("<", ir.Constant(kind, list(range(self.lanes))), count)
+
+    def shuffle(self, a, b, index):
+        return self.builder.shuffle_vector(
+            a, b, ir.Constant(ir.VectorType(_I32, len(index)), index)
+        )
+
+    def transpose(self, rows):
+        """Return the vectors that read the given ones lane by lane: rows[0][0], rows[1][0], ...
+
+        Doubling the period with each stage, as a perfect shuffle of cards does.
+        """
+        if len(rows) == 1:
+            return rows
+        n = self.lanes
+        low = [lane // 2 + n * (lane % 2) for lane in range(n)]
+        halves = low, [n // 2 + lane for lane in low]
+        pairs = zip(self.transpose(rows[::2]), self.transpose(rows[1::2]), strict=True)
+        return [self.shuffle(even, odd, half) for even, odd in pairs for half in halves]
