@@ -26,7 +26,7 @@ from .caching import jit
 from .loops import for_each
 
 _MISSING = inspect.Parameter.empty
-_ITEM = re.compile(r"\s*(\w+)([?!]?)\s*\(([^)]*)\)\s*(\w*)\s*(?:,|$)")
+_ITEM = re.compile(r"\s*(\w+)([?!]*)\s*\(([^)]*)\)\s*(\w*)\s*(?:,|$)")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _parse_side(text):
         name, mark, dims, dtype = item.groups()
         shape = None if dims.strip() == "..." else _dims(dims)
         kind = np.dtype(dtype) if dtype else None
-        found.append(Argument(name, shape, kind, mark == "?", mark == "!"))
+        found.append(Argument(name, shape, kind, "?" in mark, "!" in mark))
         end = item.end()
     if text[end:].strip():
         raise ValueError(f"cannot read the declaration at {text[end:]!r}")
