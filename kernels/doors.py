@@ -119,11 +119,12 @@ def _inner_kinds(operation, full):
         outputs = list(out) if len(operation.outputs) > 1 else [out]
     else:
         outputs = []
-    dtype = next(
+    floats = (
         kind.dtype
         for kind, a in zip(kinds, operation.inputs, strict=False)
         if a.dtype is None and kind is not types.none
     )
+    dtype = next(floats, None)
     names = list(operation.signature.parameters)
     inner = []
     for kind, argument in zip(

@@ -5,7 +5,6 @@ long one keeps its precision.
 """
 
 import numpy as np
-from numba import types
 from numba.core import errors
 
 from .caching import jit

@@ -1,0 +1,197 @@
+"""Dropout and its masks, and shuffling: everything that draws random numbers in a training step.
+
+A mask is never stored: it is a function of (seed, stream, step, element), see philox.py, and backward
+draws it again. An element is dropped where its word is below rate·2³².
+
+The rule: a mask's first n elements do not depend on the size of the array, nor on threads.
+"""
+
+import numpy as np
+from numba import types
+from numba.core import errors
+from numba.extending import overload, register_jitable
+
+from . import arrays
+from .caching import jit
+from .launch import kernel
+from .native import independent_loop
+from .operations import one_element, operation
+from .philox import GROUP, draw, halves
+
+LANES = 16
+SHUFFLE = 0xFFFFFFFF  # the stream of shuffles, which no layer takes
+
+
+@jit(inner=True)
+def _kept(word, threshold, value, scale):
+    return value * (type(scale)(0) if word < threshold else scale)
+
+
+def _drop_four(first, lane, y, x, threshold, scale, c1, c2, c3, k0, k1):
+    """Drop from the four elements that one counter serves, sixteen apart."""
+    i, step = first * np.uintp(4) + lane, np.uintp(LANES)
+    a, b, c, d = draw(np.uint32(first + lane), c1, c2, c3, k0, k1)
+    y[i] = _kept(a, threshold, x[i], scale)
+    y[i + step] = _kept(b, threshold, x[i + step], scale)
+    y[i + step + step] = _kept(c, threshold, x[i + step + step], scale)
+    y[i + step + step + step] = _kept(d, threshold, x[i + step + step + step], scale)
+
+
+@jit(inner=True)
+def _drop_rest(first, y, x, threshold, scale, words):
+    """Drop from a last group that is cut short. (Such a test in the loop above: 7 ns an element.)"""
+    for i in range(first * np.uintp(4), np.uintp(len(y))):
+        place = i % np.uintp(GROUP)
+        four = draw(np.uint32(first + place % np.uintp(LANES)), *words)
+        y[i] = _kept(four[place // np.uintp(LANES)], threshold, x[i], scale)
+
+
+@jit(inner=True)
+def _put_kept(mask, i, word, threshold):
+    if i < np.uintp(len(mask)):  # the last group may be cut short
+        mask[i] = word >= threshold
+
+
+def _mask_four(first, lane, mask, threshold, c1, c2, c3, k0, k1):
+    i = first * np.uintp(4) + lane
+    a, b, c, d = draw(np.uint32(first + lane), c1, c2, c3, k0, k1)
+    _put_kept(mask, i, a, threshold)
+    _put_kept(mask, i + np.uintp(LANES), b, threshold)
+    _put_kept(mask, i + np.uintp(2 * LANES), c, threshold)
+    _put_kept(mask, i + np.uintp(3 * LANES), d, threshold)
+
+
+_drop_loop = independent_loop(jit(_drop_four, inner=True), leading=1)
+_mask_loop = independent_loop(jit(_mask_four, inner=True), leading=1)
+
+
+@kernel(cost=lambda *_: 0.5 * GROUP)
+def _drop(start, stop, y, x, threshold, scale, seed, step, stream):
+    """Groups of 64 elements, each with sixteen counters."""
+    zero, lanes = np.uintp(0), np.uintp(LANES)
+    words = (np.uint32(stream), *halves(step[0]), *halves(seed))
+    least, whole = np.uint32(threshold), np.uintp(len(y) // GROUP)
+    for group in range(np.uintp(start), np.uintp(stop)):
+        if group < whole:
+            _drop_loop(zero, lanes, (group * lanes,), (y, x, least, scale, *words))
+        else:
+            _drop_rest(group * lanes, y, x, least, scale, words)
+
+
+@kernel(cost=lambda *_: 0.5 * GROUP)
+def _draw_mask(start, stop, mask, threshold, seed, step, stream):
+    zero, lanes = np.uintp(0), np.uintp(LANES)
+    words = (np.uint32(stream), *halves(step[0]), *halves(seed))
+    for group in range(np.uintp(start), np.uintp(stop)):
+        _mask_loop(zero, lanes, (group * lanes,), (mask, np.uint32(threshold), *words))
+
+
+@register_jitable
+def _groups(size):
+    return (size + GROUP - 1) // GROUP
+
+
+@register_jitable
+def _threshold(rate):
+    """Return the least word that is kept."""
+    return min(int(rate * 4294967296.0 + 0.5), 4294967295)
+
+
+def _check_key(operation, seed, stream):
+    arrays.check_integer(operation, "seed", seed, 0)
+    arrays.check_integer(operation, "stream", stream, 0)
+    for name, value, bits in (("seed", seed, 64), ("stream", stream, 32)):
+        if value >= 1 << bits:
+            raise ValueError(f"{operation}: {name} is {value}, expected {name} < 2**{bits}")
+
+
+def _check(operation, sizes, values):
+    arrays.check_fraction(operation, "rate", values["rate"])
+    _check_key(operation, values["seed"], values["stream"])
+
+
+@operation("x (...) -> y (...)", in_place=("x",), scalars={"step": "int64"}, check=_check)
+def dropout(y, x, rate=0.5, seed=0, step=0, stream=0):
+    """y = x/(1 - rate), or 0 with the chance `rate`. Srivastava et al. 2014.
+
+    x (...); step a number or (1,) int64 -> y (...)
+
+    What is dropped is multiplied by 0, as in PyTorch: NaN and infinity come out as NaN.
+    """
+    kind = x.dtype.type
+    scale = kind(1.0 / (1.0 - rate))
+    _drop(_groups(x.size), y, x, _threshold(rate), scale, seed, step, stream)
+
+
+@operation("dy (...) -> dx (...)", in_place=("dy",), scalars={"step": "int64"}, check=_check)
+def dropout_backward(dx, dy, rate=0.5, seed=0, step=0, stream=0):
+    """dx = dy/(1 - rate) where dropout kept x, else 0.
+
+    dy (...); step a number or (1,) int64 -> dx (...)
+    """
+    kind = dy.dtype.type
+    scale = kind(1.0 / (1.0 - rate))
+    _drop(_groups(dy.size), dx, dy, _threshold(rate), scale, seed, step, stream)
+
+
+def dropout_mask(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
+    """Return the mask of dropout, True where it keeps.
+
+    shape -> mask (shape) bool
+    """
+    name = "dropout_mask"
+    arrays.check_fraction(name, "rate", rate)
+    _check_key(name, seed, stream)
+    step = one_element(name, "step", step, np.dtype(np.int64))
+    mask = np.empty(shape, np.bool_) if out is None else out
+    if out is not None:
+        arrays.check_array(name, "out", out)
+        arrays.check_dtype(name, "out", out, np.dtype(np.bool_))
+        arrays.check_shape(name, "out", out.shape, tuple(np.atleast_1d(shape).tolist()))
+        arrays.check_writable(name, "out", out)
+        if not out.flags.c_contiguous:
+            raise ValueError(f"{name}: out is not C-contiguous, expected a contiguous array")
+    _draw_mask(_groups(mask.size), mask.reshape(-1), _threshold(rate), seed, step, stream)
+    return mask
+
+
+@overload(dropout_mask)
+def _dropout_mask_in_njit(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
+    if not isinstance(out, types.Array):
+        raise errors.TypingError("dropout_mask: inside njit the result needs out=")
+
+    def call(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
+        if not 0 <= rate < 1:
+            raise ValueError("dropout_mask: rate is out of range, expected 0 <= rate < 1")
+        steps = np.array([np.int64(step)])
+        flat = out.reshape(-1)
+        _draw_mask(_groups(flat.size), flat, _threshold(rate), seed, steps, stream)
+        return out
+
+    return call
+
+
+@kernel
+def _shuffle(start, stop, order, seed, step):
+    """Fisher & Yates: swap each element, from the last, with one not after it."""
+    c2, c3 = halves(step[0])
+    k0, k1 = halves(seed)
+    for i in range(len(order) - 1, 0, -1):
+        a, b, _, _ = draw(*halves(i), np.uint32(c2 ^ SHUFFLE), c3, k0, k1)
+        count = np.uint64(i + 1)
+        low = (np.uint64(b) * count) >> np.uint64(32)
+        j = np.int64((np.uint64(a) * count + low) >> np.uint64(32))
+        order[i], order[j] = order[j], order[i]
+
+
+def _check_shuffle(operation, sizes, values):
+    _check_key(operation, values["seed"], 0)
+
+
+@operation("order! (N) int64", scalars={"step": "int64"}, check=_check_shuffle)
+def shuffle(order, seed=0, step=0):
+    """Shuffle in place, all orders alike. Fisher & Yates 1938.
+
+    order (N,) int64; step a number or (1,) int64
+    """
+    _shuffle(1, order, seed, step)
