@@ -68,7 +68,7 @@ def jit(function=None, *, cache=False, inner=False, wrapped=True, identity=()):
     return dispatcher
 
 
-def specialise(template, owner, role, **names):
+def specialise(template, owner, role, identity=(), **names):
     """Copy a template function with the globals `names` bound, named after `owner` and its role."""
     copy = types.FunctionType(
         template.__code__,
@@ -79,7 +79,7 @@ def specialise(template, owner, role, **names):
     )
     copy.__module__, copy.__doc__ = owner.__module__, owner.__doc__
     copy.__qualname__ = f"{owner.__qualname__}_{role}"
-    copy.fonio_parts = (_describe(owner), role)
+    copy.fonio_parts = (_identify(owner, identity), role)
     copy.fonio_sources = (owner.__code__.co_filename,)
     return copy
 
@@ -125,13 +125,21 @@ def _describe(value):
     )
 
 
+def _identify(function, identity):
+    """Describe a function: by all it holds, or where its closure has no digest by `identity`."""
+    if not identity:
+        return _describe(function)
+    return (
+        *(function.__module__, function.__qualname__, function.__code__.co_filename),
+        _describe(function.__code__),
+        getattr(function, "fonio_parts", ()),
+        *identity,
+    )
+
+
 def _renamed(function, identity):
     """Copy `function` under a name that holds its digest, so that no two share machine code."""
-    if identity:
-        parts = (function.__module__, function.__qualname__, function.__code__.co_filename)
-        key = digest((*parts, _describe(function.__code__), *identity))
-    else:
-        key = digest(function)
+    key = digest(_identify(function, identity))
     copy = types.FunctionType(
         function.__code__,
         function.__globals__,

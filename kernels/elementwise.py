@@ -63,7 +63,7 @@ class _Elementwise(Operation):
             copy = specialise(template, formula, "body", formula=self.jitted_formula)
             return for_each(copy)._make_share()
 
-        return Kernel(formula, body, lambda *args: cost, ("elementwise",))
+        return Kernel(formula, body, lambda *args: cost)
 
     @functools.cached_property
     def jitted_formula(self):
@@ -83,7 +83,9 @@ class _Elementwise(Operation):
     @functools.cached_property
     def jitted(self):
         run = specialise(self.run, self.formula, "run", kernel=self.kernel)
-        return jit(run, inner=True)  # without the signature of the public function, which Numba would take
+        return jit(
+            run, inner=True
+        )  # without the signature of the public function, which Numba would take
 
     def call(self, *args, **kwargs):
         if args and arrays.is_number(args[0]):

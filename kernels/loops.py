@@ -68,9 +68,9 @@ def for_each(body=None, *, cost=0.3, identity=()):
     def share():
         # not inner: a body that calls others must be simplified before the loop can vectorise
         loop = independent_loop(jit(body, wrapped=False, identity=identity))
-        return specialise(_each, body, "each", loop=loop)
+        return specialise(_each, body, "each", identity, loop=loop)
 
-    return _kernel(body, share, cost, identity, "each")
+    return _kernel(body, share, cost, identity)
 
 
 def for_each_row(body=None, *, cost=1.0, identity=()):
@@ -80,10 +80,10 @@ def for_each_row(body=None, *, cost=1.0, identity=()):
 
     def share():
         return specialise(
-            _each_row, body, "each_row", body=jit(body, inner=True, identity=identity)
+            _each_row, body, "each_row", identity, body=jit(body, inner=True, identity=identity)
         )
 
-    return _kernel(body, share, _columns_cost(cost), identity, "each_row")
+    return _kernel(body, share, _columns_cost(cost), identity)
 
 
 def for_each_cell(body=None, *, cost=0.3, identity=()):
@@ -93,9 +93,9 @@ def for_each_cell(body=None, *, cost=0.3, identity=()):
 
     def share():
         loop = independent_loop(jit(body, wrapped=False, identity=identity), leading=1)
-        return specialise(_each_cell, body, "each_cell", loop=loop)
+        return specialise(_each_cell, body, "each_cell", identity, loop=loop)
 
-    return _kernel(body, share, _columns_cost(cost), identity, "each_cell")
+    return _kernel(body, share, _columns_cost(cost), identity)
 
 
 def sum_columns(body=None, *, cost=0.3, identity=()):
@@ -112,12 +112,12 @@ def sum_columns(body=None, *, cost=0.3, identity=()):
         jitted = jit(body, inner=True, identity=identity)
         loops = {}
         for name, template in (("one", _add_one), ("four", _add_four)):
-            add = specialise(template, body, f"sum_{name}", body=jitted)
+            add = specialise(template, body, f"sum_{name}", identity, body=jitted)
             loops[name] = independent_loop(jit(add, wrapped=False, identity=identity), leading=2)
-        return specialise(_sum_chunks, body, "sum_columns", **loops)
+        return specialise(_sum_chunks, body, "sum_columns", identity, **loops)
 
     chunk_cost = _columns_cost(cost * CHUNK)
-    return _kernel(body, share, chunk_cost, identity, "sum_columns")
+    return _kernel(body, share, chunk_cost, identity)
 
 
 def chunks_of(rows):
@@ -129,5 +129,5 @@ def _columns_cost(each):
     return lambda *args: each * args[0].shape[-1]
 
 
-def _kernel(body, share, cost, identity, role):
-    return Kernel(body, share, cost if callable(cost) else lambda *args: cost, (*identity, role))
+def _kernel(body, share, cost, identity):
+    return Kernel(body, share, cost if callable(cost) else lambda *args: cost, identity)

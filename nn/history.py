@@ -2,7 +2,7 @@
 
 
 class History:
-    """Figures by epoch: `history["loss"]` is a list, `history.loss` the same; `history.epochs` counts them."""
+    """Figures by epoch: `history["loss"]` or `history.loss` is a list with one for each."""
 
     def __init__(self):
         self.columns = {}
@@ -23,7 +23,9 @@ class History:
 
     def __getitem__(self, name):
         if name not in self.columns:
-            raise KeyError(f"History: unknown name {name!r}, expected one of {sorted(self.columns)}")
+            raise KeyError(
+                f"History: unknown name {name!r}, expected one of {sorted(self.columns)}"
+            )
         return self.columns[name]
 
     def __getattr__(self, name):

@@ -1,6 +1,7 @@
 """predict, predict_proba and evaluate: a model's answers in eval mode.
 
-The rule: the answer for a row does not depend on the rows beside it, so batches are cut as the cache likes.
+The rule: the answer for a row does not depend on the rows beside it, so batches are cut as the
+cache likes.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ ROWS = 512  # a batch whose activations stay in the second-level cache for width
 
 
 def prepare_inputs(x, dtype, where="fit", check_finite=False):
-    """Return x as a contiguous (N, I) array of the model's precision, without a copy where it is one."""
+    """Return x as a contiguous (N, I) array of the model's precision; no copy where it is one."""
     x = np.asarray(x)
     if x.dtype.kind not in "iufb":
         raise TypeError(f"{where}: x has dtype {x.dtype}, expected numbers")
@@ -60,7 +61,7 @@ def _outputs(model, x):
 
 
 def predict_proba(model, x):
-    """Return the probability of each class (N, C): softmax of the outputs, or for one output its sigmoid."""
+    """Return the probability of each class (N, C): softmax, or for one output the sigmoid."""
     output = predict(model, x)
     if output.shape[1] > 1:
         return kernels.softmax(output)
@@ -69,7 +70,7 @@ def predict_proba(model, x):
 
 
 def evaluate(model, x, y, loss="cross_entropy"):
-    """Return {"loss", "accuracy"} of a model on data, in eval mode; accuracy only where y are labels."""
+    """Return {"loss", "accuracy"} of a model on data; accuracy only where y are labels."""
     loss = make_loss(loss)
     x = prepare_inputs(x, model.dtype, "evaluate")
     output = _outputs(model, x)
@@ -83,7 +84,7 @@ def evaluate(model, x, y, loss="cross_entropy"):
 
 
 def accuracy(loss, output, y):
-    """Return the share of rows whose largest output is the label's, or None where y are no labels."""
+    """Return the share of rows whose largest output is the label's, None without labels."""
     if isinstance(loss, Loss) and loss.classes:
         labels = y if y.ndim == 1 else y.argmax(axis=1)
         return float((output.argmax(axis=1) == labels).mean())

@@ -1,7 +1,8 @@
-"""Initial weights: how wide a layer's first random numbers are decides whether signals survive depth.
+"""Initial weights: their spread decides whether signals survive depth.
 
-Each function fills a Parameter (or array) in place and returns it. Fans of a weight (O, I): in I, out O.
-`gain` is the factor that keeps the variance through an activation (He et al. 2015, arXiv:1502.01852).
+Each function fills a Parameter (or array) in place and returns it. Fans of a weight (O, I): in I,
+out O. `gain` is the factor that keeps the variance through an activation (He et al. 2015,
+arXiv:1502.01852).
 """
 
 import math
@@ -22,7 +23,7 @@ _GAINS = {
 
 
 def manual_seed(seed):
-    """Seed the generator that draws initial weights (0 at import; None: from the system's entropy)."""
+    """Seed the generator of initial weights (0 at import; None: from the system's entropy)."""
     global _generator
     _generator = np.random.default_rng(seed)
 
@@ -70,13 +71,19 @@ def xavier_normal(weight, gain=1.0, rng=None):
 
 
 def kaiming_uniform(weight, a=0.0, mode="fan_in", nonlinearity="leaky_relu", rng=None):
-    """Draw from U(-b, b), b = gain √(3 / fan). He et al. 2015, arXiv:1502.01852. `a`: negative slope."""
+    """Draw from U(-b, b), b = gain √(3 / fan). He et al. 2015, arXiv:1502.01852.
+
+    `a`: negative slope.
+    """
     bound = calculate_gain(nonlinearity, a) * math.sqrt(3.0 / _fan(weight, mode))
     return uniform(weight, -bound, bound, rng)
 
 
 def kaiming_normal(weight, a=0.0, mode="fan_in", nonlinearity="leaky_relu", rng=None):
-    """Draw from N(0, std²), std = gain / √fan. He et al. 2015, arXiv:1502.01852. `a`: negative slope."""
+    """Draw from N(0, std²), std = gain / √fan. He et al. 2015, arXiv:1502.01852.
+
+    `a`: negative slope.
+    """
     std = calculate_gain(nonlinearity, a) / math.sqrt(_fan(weight, mode))
     return normal(weight, 0.0, std, rng)
 

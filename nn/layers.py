@@ -1,7 +1,9 @@
-"""Layers: Linear, BatchNorm1d, Dropout, and a class for each activation. Names and defaults follow PyTorch.
+"""Layers: Linear, BatchNorm1d, Dropout, and a class for each activation.
 
-The rule: a backward writes each parameter's `.grad` (`accumulate=True` adds to it) and returns dx. Where the
-layer comes first its `backward.parameters_only` leaves dx out.
+Names and defaults follow PyTorch.
+
+The rule: a backward writes each parameter's `.grad` (`accumulate=True` adds to it) and returns dx.
+Where the layer comes first its `backward.parameters_only` leaves dx out.
 """
 
 import math
@@ -56,6 +58,9 @@ class Linear(Module):
         """Return (activation(y), backward) in one pass over y."""
         return self._forward(x, activation)
 
+    def can_fuse(self, activation):
+        return activation is not None
+
     def _forward(self, x, activation):
         check_features(self, x, self.in_features)
         weight = self.weight.value
@@ -69,7 +74,9 @@ class Linear(Module):
         def parameters_only(dy, accumulate=False):
             if activation is not None:
                 dy = kernels.ACTIVATIONS[activation].backward_from_y(dy, y)
-            store(self.weight, lambda out: kernels.linear_backward_weight(dy, x, out=out), accumulate)
+            store(
+                self.weight, lambda out: kernels.linear_backward_weight(dy, x, out=out), accumulate
+            )
             if self.bias is not None:
                 store(self.bias, lambda out: kernels.column_sum(dy, out=out), accumulate)
             return dy
@@ -85,10 +92,12 @@ class Linear(Module):
 
 
 class BatchNorm1d(Module):
-    """y = γ (x - mean) / √(var + eps) + β, each feature over the batch. Ioffe and Szegedy 2015, arXiv:1502.03167.
+    """y = γ (x - mean) / √(var + eps) + β, each feature over the batch.
 
-    In eval mode with the running statistics: running = (1 - momentum) running + momentum batch, the variance
-    unbiased, as PyTorch keeps it.
+    Ioffe and Szegedy 2015, arXiv:1502.03167.
+
+    In eval mode with the running statistics: running = (1 - momentum) running + momentum batch, the
+    variance unbiased, as PyTorch keeps it.
     """
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1, dtype=np.float32):
@@ -105,50 +114,49 @@ class BatchNorm1d(Module):
         return self._forward(x, None)
 
     def forward_fused(self, x, activation):
-        """Return (activation(y), backward) in one pass over y where the kernel can."""
-        return self._forward(x, activation)
+        """Return (relu(y), backward) in one pass over y."""
+        return self._forward(x, activation == "relu")
 
-    def _forward(self, x, activation):
+    def can_fuse(self, activation):
+        return activation == "relu"
+
+    def _forward(self, x, relu):
         check_features(self, x, self.num_features)
         if not self.training:
-            return self._forward_eval(x, activation)
+            return self._forward_eval(x, relu)
         if len(x) == 1:
             raise ValueError(f"{self!r}: the batch has 1 row, expected at least 2 in training mode")
         gamma = self.weight.value
-        y, mean, rstd = kernels.batchnorm(x, gamma, self.bias.value, self.eps, activation)
+        y, mean, rstd = kernels.batchnorm(x, gamma, self.bias.value, self.eps, relu)
         kernels.update_running(
             self.running_mean, self.running_var, mean, rstd, len(x), self.momentum, self.eps
         )
+        passed = y if relu else None
 
         def backward(dy, accumulate=False):
-            if activation is not None:
-                dy = kernels.ACTIVATIONS[activation].backward_from_y(dy, y)
             if not accumulate:
                 out = (np.empty_like(x), self.weight.grad, self.bias.grad)
-                return kernels.batchnorm_backward(dy, x, gamma, mean, rstd, out=out)[0]
-            dx, dgamma, dbeta = kernels.batchnorm_backward(dy, x, gamma, mean, rstd)
+                return kernels.batchnorm_backward(dy, x, gamma, mean, rstd, passed, out=out)[0]
+            dx, dgamma, dbeta = kernels.batchnorm_backward(dy, x, gamma, mean, rstd, passed)
             kernels.add(self.weight.grad, dgamma, out=self.weight.grad)
             kernels.add(self.bias.grad, dbeta, out=self.bias.grad)
             return dx
 
         return y, backward
 
-    def _forward_eval(self, x, activation):
+    def _forward_eval(self, x, relu):
         gamma, mean, var = self.weight.value, self.running_mean, self.running_var
-        y = kernels.batchnorm_inference(x, gamma, self.bias.value, mean, var, self.eps)
-        if activation is not None:
-            y = kernels.ACTIVATIONS[activation].forward(y)
+        y = kernels.batchnorm_inference(x, gamma, self.bias.value, mean, var, self.eps, relu)
 
         def backward(dy, accumulate=False):
-            if activation is not None:
-                dy = kernels.ACTIVATIONS[activation].backward_from_y(dy, y)
-            zero = np.zeros_like(mean)
-            ones = np.ones_like(gamma)
-            x_hat = kernels.batchnorm_inference(x, ones, zero, mean, var, self.eps)
+            if relu:
+                dy = kernels.ACTIVATIONS["relu"].backward_from_y(dy, y)
+            zeros, ones = np.zeros_like(mean), np.ones_like(gamma)
+            x_hat = kernels.batchnorm_inference(x, ones, zeros, mean, var, self.eps)
             product = kernels.multiply(dy, x_hat)
             store(self.weight, lambda out: kernels.column_sum(product, out=out), accumulate)
             store(self.bias, lambda out: kernels.column_sum(dy, out=out), accumulate)
-            return kernels.batchnorm_inference(dy, gamma, zero, zero, var, self.eps)
+            return kernels.batchnorm_inference(dy, gamma, zeros, zeros, var, self.eps)
 
         return y, backward
 
@@ -157,10 +165,12 @@ class BatchNorm1d(Module):
 
 
 class Dropout(Module):
-    """Drop each value with chance p while training, and scale the others by 1/(1-p). Srivastava et al. 2014.
+    """Drop each value with chance p while training, and scale the others by 1/(1-p).
 
-    The mask is a function of (seed, stream, counter, position): it is never stored, and is the same for any
-    number of threads. `counter` counts the passes.
+    Srivastava et al. 2014.
+
+    The mask is a function of (seed, stream, counter, position): it is never stored, and is the same
+    for any number of threads. `counter` counts the passes.
     """
 
     keeps_width = True

@@ -1,7 +1,7 @@
 """Losses for training: what a name means, and what its targets must look like.
 
-A loss is `(output, target) -> loss, doutput`, the loss a one-element array. A user's own is called so; those
-named here also take a weight for each sample.
+A loss is `(output, target) -> loss, doutput`, the loss a one-element array. A user's own is called
+so; those named here also take a weight for each sample.
 
 The rule: targets (N,) and (N, 1) mean the same, and nothing is ever broadcast against targets.
 """
@@ -17,7 +17,7 @@ from .activations import Softmax
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of fonio.kernels by its name; `classes`: targets are labels or rows of probabilities."""
+    """A loss of fonio.kernels by name; `classes`: targets are labels or rows of probabilities."""
 
     name: str
     classes: bool = False
@@ -31,10 +31,7 @@ class Loss:
 
 LOSSES = {
     "cross_entropy": Loss("cross_entropy", classes=True),
-    **{
-        name: Loss(name)
-        for name in ("mse", "l1", "smooth_l1", "huber", "bce_with_logits")
-    },
+    **{name: Loss(name) for name in ("mse", "l1", "smooth_l1", "huber", "bce_with_logits")},
 }
 
 
@@ -62,7 +59,7 @@ def check_model(loss, model):
 
 
 def prepare_targets(loss, y, outputs, dtype, where="fit"):
-    """Return targets in the dtype and shape that the loss takes: labels (N,) int64, or (N, O) numbers."""
+    """Return targets as the loss takes them: labels (N,) int64, or (N, O) numbers."""
     y = np.asarray(y)
     if y.dtype.kind not in "iufb":
         raise TypeError(f"{where}: y has dtype {y.dtype}, expected numbers")

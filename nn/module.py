@@ -1,9 +1,11 @@
 """Parameters, modules, and Sequential: what a model is made of.
 
-`y, backward = module.forward(x)`; `dx = backward(dy)` fills each parameter's `.grad`. The closure holds what
-the pass left behind: a module keeps no state of a pass, so one may run while another waits for its backward.
+`y, backward = module.forward(x)`; `dx = backward(dy)` fills each parameter's `.grad`. The closure
+holds what the pass left behind: a module keeps no state of a pass, so one may run while another
+waits for its backward.
 
-The rule: a module computes with fonio.kernels alone. Then a step may be recorded and replayed natively.
+The rule: a module computes with fonio.kernels alone. Then a step may be recorded and replayed
+natively.
 """
 
 import contextlib
@@ -35,7 +37,9 @@ class Parameter:
     def value(self, new):
         new = np.asarray(new)
         if new.shape != self._value.shape:
-            raise ValueError(f"Parameter: value has shape {new.shape}, expected {self._value.shape}")
+            raise ValueError(
+                f"Parameter: value has shape {new.shape}, expected {self._value.shape}"
+            )
         self._value[...] = new
 
     @property
@@ -62,7 +66,10 @@ class Parameter:
         return self._value.size
 
     def move(self, value, grad):
-        """Make `value` and `grad` the parameter's memory. Recordings of the old memory become stale."""
+        """Make `value` and `grad` the parameter's memory.
+
+        Recordings of the old memory become stale.
+        """
         value[...], grad[...] = self._value, self._grad
         self._value, self._grad = value, grad
         self.home = None
@@ -74,7 +81,8 @@ class Parameter:
 class Module:
     """A layer or a model. Subclasses define `forward(x) -> (y, backward)`.
 
-    Attributes that are Parameters are trained, arrays are buffers (saved, not trained), Modules are children.
+    Attributes that are Parameters are trained, arrays are buffers (saved, not trained), Modules are
+    children.
     """
 
     training = True
@@ -142,7 +150,7 @@ class Module:
         return parameters[0].dtype if parameters else np.dtype(np.float32)
 
     def to(self, dtype):
-        """Convert parameters and floating buffers to float32 or float64, in new memory; return it."""
+        """Convert parameters and floating buffers to float32 or float64; return the module."""
         dtype = np.dtype(dtype)
         if dtype not in arrays.FLOATS:
             raise TypeError(f"to: dtype is {dtype}, expected float32 or float64")
@@ -159,7 +167,9 @@ class Module:
         return ""
 
     def __repr__(self):
-        lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children()]
+        lines = [
+            f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.children()
+        ]
         name = type(self).__name__
         if not lines:
             return f"{name}({self.describe()})"
@@ -172,7 +182,10 @@ def apply_backward(backward, dy, accumulate):
 
 
 class Sequential(Module):
-    """Modules one after another. A linear or normalization layer computes the activation after it."""
+    """Modules one after another.
+
+    A linear or normalization layer computes the activation after it.
+    """
 
     def __init__(self, *layers):
         for layer in layers:
@@ -201,14 +214,13 @@ class Sequential(Module):
     def forward(self, x):
         passed, i = [], 0
         while i < len(self.layers):
-            layer, following = self.layers[i], self.layers[i + 1 : i + 2]
-            fuse = getattr(layer, "forward_fused", None)
-            if fuse is not None and following and getattr(following[0], "fusible", None):
-                x, backward = fuse(x, following[0].fusible)
-                i += 1
-            else:
+            layer = self.layers[i]
+            activation = self._fused_after(i)
+            if activation is None:
                 x, backward = layer.forward(x)
-            i += 1
+            else:
+                x, backward = layer.forward_fused(x, activation)
+            i += 1 if activation is None else 2
             _trace(layer, x)
             passed.append((layer, backward))
 
@@ -229,9 +241,17 @@ class Sequential(Module):
         backward.parameters_only = parameters_only
         return x, backward
 
+    def _fused_after(self, i):
+        """Return the name of the activation that layer i computes for the next, or None."""
+        can = getattr(self.layers[i], "can_fuse", None)
+        if can is None or i + 1 == len(self.layers):
+            return None
+        activation = getattr(self.layers[i + 1], "fusible", None)
+        return activation if activation is not None and can(activation) else None
+
 
 def _check_once(model):
-    """Refuse a module that stands twice in a model: its backward would overwrite its own gradient."""
+    """Refuse a module that stands twice: its second backward would overwrite the first."""
     seen = set()
     for module in model.modules():
         if id(module) in seen:
@@ -281,7 +301,9 @@ def pack(parameters):
         raise ValueError("optimizer: parameters is empty, expected at least one Parameter")
     dtypes = {parameter.dtype for parameter in parameters}
     if len(dtypes) > 1:
-        raise TypeError(f"optimizer: parameters have dtypes {sorted(map(str, dtypes))}, expected one")
+        raise TypeError(
+            f"optimizer: parameters have dtypes {sorted(map(str, dtypes))}, expected one"
+        )
     dtype = dtypes.pop()
     step = PAD_BYTES // dtype.itemsize
     starts = np.cumsum([0, *(-(-p.size // step) * step for p in parameters)])
@@ -291,9 +313,7 @@ def pack(parameters):
     values, grads = aligned_zeros(int(starts[-1]), dtype), aligned_zeros(int(starts[-1]), dtype)
     for parameter, start in zip(parameters, starts, strict=False):
         part = slice(start, start + parameter.size)
-        parameter.move(
-            values[part].reshape(parameter.shape), grads[part].reshape(parameter.shape)
-        )
+        parameter.move(values[part].reshape(parameter.shape), grads[part].reshape(parameter.shape))
         parameter.home = (values, grads, int(start))
     return values, grads
 

@@ -1,10 +1,10 @@
 """Optimizers: PyTorch's names, arguments and formulas, one launch for all parameters of a model.
 
-`lr` and the step count lie in one-element arrays, which recorded steps read: setting `optimizer.lr` takes
-effect in a replay.
+`lr` and the step count lie in one-element arrays, which recorded steps read: setting `optimizer.lr`
+takes effect in a replay.
 
-The rule: an optimizer packs its parameters into one arena (module.pack), so that a step is one kernel over
-one flat array, whatever the number of layers.
+The rule: an optimizer packs its parameters into one arena (module.pack), so that a step is one
+kernel over one flat array, whatever the number of layers.
 """
 
 import numpy as np
@@ -16,14 +16,19 @@ from .replay import advance
 
 
 class Optimizer:
-    """Holds the arena of its parameters and steps it. Subclasses launch their kernel in `_update`."""
+    """Holds the arena of its parameters and steps it.
+
+    Subclasses launch their kernel in `_update`.
+    """
 
     def __init__(self, parameters, lr):
         self.parameters = list(parameters)
         for parameter in self.parameters:
             if not isinstance(parameter, Parameter):
                 kind = type(parameter).__name__
-                raise TypeError(f"{type(self).__name__}: parameter is a {kind}, expected a Parameter")
+                raise TypeError(
+                    f"{type(self).__name__}: parameter is a {kind}, expected a Parameter"
+                )
         arrays.check_at_least(type(self).__name__, "lr", lr, 0)
         self.values, self.grads = pack(self.parameters)
         self._lr = np.array([lr], self.values.dtype)
@@ -50,8 +55,8 @@ class Optimizer:
         for parameter in self.parameters:
             if parameter.home is None or parameter.home[0] is not self.values:
                 raise RuntimeError(
-                    f"{type(self).__name__}: the parameters have moved since the optimizer was made "
-                    "(by to() or another optimizer), make a new one"
+                    f"{type(self).__name__}: the parameters have moved since the optimizer was "
+                    "made (by to() or another optimizer), make a new one"
                 )
 
     def _update(self):
@@ -79,7 +84,7 @@ def check_betas(name, betas):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum (Polyak 1964), Nesterov's if said (Sutskever et al. 2013)."""
+    """Gradient descent with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013)."""
 
     def __init__(
         self, parameters, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False
@@ -148,7 +153,10 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decay of the weights apart from the gradient. Loshchilov and Hutter 2019, arXiv:1711.05101."""
+    """Adam with decay of the weights apart from the gradient.
+
+    Loshchilov and Hutter 2019, arXiv:1711.05101.
+    """
 
     kernel = "adamw"
     default_decay = 0.01
@@ -159,7 +167,7 @@ _RATES = {"sgd": 1e-2, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}
 
 
 def make_optimizer(optimizer, model):
-    """Return an optimizer for a model, from a name (with a rate that suits small MLPs) or as it is."""
+    """Return an optimizer as it is, or from its name with a rate that suits small MLPs."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     if isinstance(optimizer, str):

@@ -4,7 +4,10 @@ import sys
 
 
 class Progress:
-    """A bar over all samples of all epochs. On what is no terminal it prints one line an epoch at the end."""
+    """A bar over all samples of all epochs.
+
+    On what is no terminal it prints one line an epoch at the end.
+    """
 
     def __init__(self, epochs, rows, shown):
         self._bar = None
@@ -30,7 +33,7 @@ class Progress:
         )
 
     def update(self, epoch, done, figures=None, speed=None):
-        """Show that `done` rows of an epoch (from 0) are done; `figures` of the last whole epoch."""
+        """Show that `done` rows of an epoch are done, and `figures` of the last whole one."""
         if self._bar is None:
             return
         fields = {"description": f"epoch {epoch + 1}/{self._epochs}"}

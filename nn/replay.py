@@ -1,7 +1,7 @@
-"""The kernels of a training loop: what changes from replay to replay is advanced in memory, by kernels.
+"""The kernels of a training loop: what changes from replay to replay is advanced by kernels.
 
-The rule: a recorded step finds the batch, the counters and the sums in arrays, so that replaying it goes on
-where the last replay ended.
+The rule: a recorded step finds the batch, the counters and the sums in arrays, so that replaying it
+goes on where the last replay ended.
 """
 
 import numpy as np

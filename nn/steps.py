@@ -1,7 +1,7 @@
 """One training step, recorded once and replayed natively; and the proof that replaying it is right.
 
-The rule: a step is trusted only after its second run was made twice, replayed and eagerly, with the same
-bits. A layer that computes with NumPy would repeat old numbers: it is caught there, and named.
+The rule: a step is trusted only after its second run was made twice, replayed and eagerly, with the
+same bits. A layer that computes with NumPy would repeat old numbers: it is caught there, and named.
 """
 
 import numpy as np
@@ -14,7 +14,8 @@ from .module import tracing
 class RecordedStep:
     """A function of no arguments, `run`, recorded on its first call and replayed on later ones.
 
-    `state` lists every array that a step changes and the next one reads; `model` says what to guard.
+    `state` lists every array that a step changes and the next one reads; `model` says what to
+    guard.
     """
 
     def __init__(self, run, state, model):
@@ -43,8 +44,8 @@ class RecordedStep:
         def unmoved():
             if any(p.value is not value or p.grad is not grad for p, value, grad in guarded):
                 raise RuntimeError(
-                    "step: the model's parameters have moved since it was recorded (by to() or a new "
-                    "optimizer), make a new step"
+                    "step: the model's parameters have moved since it was recorded (by to() or a "
+                    "new optimizer), make a new step"
                 )
 
         recording.guard(unmoved)
@@ -60,9 +61,7 @@ class RecordedStep:
         with tracing() as eager, kernels.not_recorded():
             self._run()
         names = self._differing(replayed, eager)
-        same = all(
-            same_bits(array, new) for array, new in zip(self._state, after, strict=True)
-        )
+        same = all(same_bits(array, new) for array, new in zip(self._state, after, strict=True))
         if names or not same:
             culprit = names[0] if names else type(self._model).__name__
             raise RuntimeError(
@@ -100,7 +99,7 @@ def step_state(model, optimizer):
 
 
 def seed_masks(model, seed):
-    """Give each module that draws masks the seed, and a stream of its own by its place in the model."""
+    """Give each module that draws masks the seed, and a stream by its place in the model."""
     drawing = [module for module in model.modules() if hasattr(module, "stream")]
     for stream, module in enumerate(drawing):
         module.seed, module.stream = seed, stream
@@ -159,8 +158,8 @@ def _copy_in(name, batch, given):
 def step(model, loss, optimizer, batch_size):
     """Return a callable (x, y) -> loss that takes one recorded training step.
 
-    loss is a name or a function (output, target) -> loss, doutput; optimizer an Optimizer of the model's
-    parameters. The first call records, the second proves, later ones replay natively.
+    loss is a name or a function (output, target) -> loss, doutput; optimizer an Optimizer of the
+    model's parameters. The first call records, the second proves, later ones replay natively.
     """
     return Step(model, loss, optimizer, batch_size)
 

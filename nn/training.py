@@ -1,9 +1,10 @@
 """fit: train a model on arrays, whole epochs natively.
 
-Shuffling, gathering, forward, loss, backward, clipping, the optimizer and the running figures are recorded
-kernels; Python wakes about ten times a second.
+Shuffling, gathering, forward, loss, backward, clipping, the optimizer and the running figures are
+recorded kernels; Python wakes about ten times a second.
 
-The rule: whatever ends a fit (the last epoch, an error, Ctrl-C) leaves a model in eval mode that works.
+The rule: whatever ends a fit (the last epoch, an error, Ctrl-C) leaves a model in eval mode that
+works.
 """
 
 import time
@@ -46,10 +47,11 @@ def fit(
     """Train `model` on x (N, I) and y (N,) or (N, O); return a History of figures by epoch.
 
     optimizer, loss: names or objects, or for the loss a function (output, target) -> loss, doutput.
-    validation: (x, y), or the fraction of the last rows to hold out. schedule: epoch (from 0) -> learning
-    rate. callbacks: called as callback(model, history) after each epoch; True stops the fit.
-    check_finite: look for NaN and infinity in x first. The last, smaller batch is trained on too; with batch
-    normalization a last batch of one row joins the one before it. Ctrl-C returns the history so far.
+    validation: (x, y), or the fraction of the last rows to hold out. schedule: epoch (from 0) ->
+    learning rate. callbacks: called as callback(model, history) after each epoch; True stops the
+    fit. check_finite: look for NaN and infinity in x first. The last, smaller batch is trained on
+    too; with batch normalization a last batch of one row joins the one before it. Ctrl-C returns
+    the history so far.
     """
     loss = make_loss(loss)
     check_model(loss, model)
@@ -211,7 +213,7 @@ def _weights(name, weights, count, dtype):
 
 
 def _split(x, y, weights, validation):
-    """Return training x, y, weights and validation (x, y): the last rows, where a fraction is given."""
+    """Return training x, y, weights and validation (x, y), the last rows for a fraction."""
     if not arrays.is_number(validation):
         if validation is not None and len(validation) != 2:
             raise ValueError("fit: validation is not (x, y), expected a pair or a fraction")
@@ -220,6 +222,8 @@ def _split(x, y, weights, validation):
         raise ValueError(f"fit: validation is {validation}, expected 0 < validation < 1")
     held = max(1, round(len(x) * validation))
     if held >= len(x):
-        raise ValueError(f"fit: validation is {validation} of {len(x)} rows, expected rows to train on")
+        raise ValueError(
+            f"fit: validation is {validation} of {len(x)} rows, expected rows to train on"
+        )
     kept = None if weights is None else weights[:-held]
     return x[:-held], y[:-held], kept, (x[-held:], y[-held:])
