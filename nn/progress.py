@@ -25,8 +25,8 @@ class Progress:
         return Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.figures}"),
-            TextColumn("{task.speed}"),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[speed]}"),
             TimeElapsedColumn(),
             console=Console(file=sys.stderr),
             refresh_per_second=10,
