@@ -5,6 +5,7 @@ what fills it up is never stored. A packed matrix is an array (k, columns filled
 panel after panel.
 """
 
+import numpy as np
 from numba.extending import register_jitable
 
 from .caching import jit
@@ -69,13 +70,11 @@ def _squares(packed, to, line, source, column, first, last):
 @jit(inner=True)
 def _elements(packed, to, line, source, column, first, last):
     flat = packed.reshape(packed.size)
-    for q in range(VECTOR // packed.itemsize):
-        if column + q < source.shape[0]:
-            for k in range(first, last):
-                flat[to + q + k * line] = source[column + q, k]
-        else:
-            for k in range(first, last):
-                flat[to + q + k * line] = 0
+    lanes, rows = np.uintp(VECTOR // packed.itemsize), np.uintp(source.shape[0] - column)
+    for k in range(np.uintp(first), np.uintp(last)):
+        place = np.uintp(to) + k * np.uintp(line)
+        for q in range(lanes):  # what fills up is a copy of the last
+            flat[place + q] = source[np.uintp(column) + min(q, rows - np.uintp(1)), k]
 
 
 @kernel(cost=_cost)

@@ -110,9 +110,9 @@ def adjacent(count, stride, itemsize):
 def _multiply(c, a, b, bias, code):
     """C = A·B, or what `code` says; the columns of c are adjacent, all other strides are free.
 
-    Three ways: straight; with b copied into panels, where its columns are not adjacent, or where its
-    rows crowd the cache and many rows of a read them; or flipped, as Cᵀ = Bᵀ·Aᵀ with vectors down the
-    columns of c, so that a is packed, not b.
+    Three ways: straight; with b copied into panels, where its columns are not adjacent, or where
+    its rows crowd the cache and many rows of a read them; or flipped, as Cᵀ = Bᵀ·Aᵀ with vectors
+    down the columns of c, so that a is packed, not b.
     """
     (m, n), k, item = c.shape, b.shape[0], c.itemsize
     ready = adjacent(n, b.strides[1], item)

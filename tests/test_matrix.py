@@ -1,5 +1,11 @@
 """Matrix products, as the table does not ask: views, bits, infinities, accumulation, njit."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from numba import njit
@@ -150,3 +156,40 @@ def test_refusals():
         matmul(x, weight)
     with pytest.raises(ValueError, match="matmul: out overlaps a"):
         matmul(x, np.ones((3, 3)), out=x)
+
+
+_PRODUCTS = """
+import hashlib
+import numpy as np
+from fonio.kernels.matrix import linear, linear_backward, matmul
+total = hashlib.sha256()
+for dtype in ("float32", "float64"):
+    for n, i, o in ((1, 1, 1), (3, 40, 17), (33, 3, 10), (70, 1100, 50), (300, 33, 100)):
+        r = np.random.default_rng(n)
+        x, w, b, dy = (r.standard_normal(s).astype(dtype) for s in ((n, i), (o, i), o, (n, o)))
+        for y in (linear(x, w, b, "relu"), *linear_backward(dy, x, w)[:2], matmul(x.T, dy)):
+            total.update(y.tobytes())
+print(total.hexdigest())
+"""
+
+
+def _digest_on(cpu):
+    """Return the digest of some products by the vectors of a CPU (None: of this one)."""
+    environment = {**os.environ, **({"NUMBA_CPU_NAME": cpu} if cpu else {})}
+    root = pathlib.Path(__file__).resolve().parent.parent
+    command = [sys.executable, "-c", _PRODUCTS]
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not {"avx2", "fma"} <= {name for name, has in llvm.get_host_cpu_features().items() if has},
+    reason="the CPUs named are older x86 ones, which this one must be able to follow",
+)
+def test_narrower_vectors_give_the_same_bits():
+    here = _digest_on(None)
+    assert _digest_on("haswell") == here
+    assert _digest_on("nehalem") == here
