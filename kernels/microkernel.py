@@ -108,8 +108,14 @@ class _Strip(Emitter):
         ]
         values = self.when(ADD, sum(sums, []), lambda old: self.added(old, places))
         values = self.when(BIAS | RELU, values, self.epilogue)
-        for value, (place, mask) in zip(values, places, strict=True):
-            self.store(value, place, mask)
+        builder, full = self.builder, _WORD(self.span(len(self.masks)) // self.bytes)
+        with builder.if_else(builder.icmp_signed("==", self.cols, full)) as (whole, edge):
+            with whole:  # masked stores are slow where vectors have 32 bytes
+                for value, (place, _) in zip(values, places, strict=True):
+                    self.store(value, place)
+            with edge:
+                for value, (place, mask) in zip(values, places, strict=True):
+                    self.store(value, place, mask)
 
     def added(self, values, places):
         there = (self.load(place, mask=mask) for place, mask in places)
