@@ -1,14 +1,16 @@
 """Activations: pairs of formulas, forward and backward, and the table of them all, ACTIVATIONS.
 
-A backward takes dy and the input x; `<name>_backward_y` takes the output y instead, where it tells all.
+A backward takes dy and the input x; `<name>_backward_y` takes the output y where that tells all.
 
-The rule: a new activation is a pair of formulas and a row here, and treats NaN and infinity as PyTorch does.
-A condition is put so that NaN fails it, and chooses between two values: a select, which vectorises.
+The rule: a new activation is a pair of formulas and a row here, and treats NaN and infinity as
+PyTorch does. A condition is put so that NaN fails it, and chooses between two values: a select,
+which vectorises.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .caching import jit
 from .elementary import erf, exp, expm1, sigmoid, softplus, tanh
 from .elementwise import elementwise
 
@@ -115,23 +117,29 @@ def selu_backward_y(dy, y):
     return below if y <= 0 else T(1.0507009873554805) * dy
 
 
+@jit(inner=True)
+def _normal_cdf(x):
+    """Φ(x) = (1 + erf(x/√2))/2."""
+    T = type(x)
+    twice = T(1) + erf(x * T(0.7071067811865476))
+    return T(0.5) * (T(0) if x < T(-8.5) else twice)  # erf(-inf) may miss -1 by half an ulp
+
+
 @elementwise(cost=0.6)
 def gelu(x):
-    """y = x·Φ(x), Φ(x) = (1 + erf(x/√2))/2. Hendrycks & Gimpel 2016, arXiv:1606.08415.
+    """y = x·Φ(x), Φ the normal distribution. Hendrycks & Gimpel 2016, arXiv:1606.08415.
 
     x (...) -> y (...)
     """
-    T = type(x)
-    return T(0.5) * x * (T(1) + erf(x * T(0.7071067811865476)))
+    return x * _normal_cdf(x)
 
 
 @elementwise(cost=1.0)
 def gelu_backward(dy, x):
     """dx = dy·(Φ(x) + x·φ(x)), φ(x) = exp(-x²/2)/√(2π)."""
     T = type(x)
-    below = T(0.5) * (T(1) + erf(x * T(0.7071067811865476)))
     density = T(0.3989422804014327) * exp(T(-0.5) * x * x)
-    return dy * (below + x * density)
+    return dy * (_normal_cdf(x) + x * density)
 
 
 @elementwise(cost=0.5)
@@ -150,7 +158,8 @@ def gelu_tanh_backward(dy, x):
     """dx = dy·(s + x·s·(1 - s)·2u'), s = σ(2u) and u as in gelu_tanh."""
     T = type(x)
     s = sigmoid(T(1.5957691216057308) * (x + T(0.044715) * x * x * x))
-    slope = T(1.5957691216057308) * (T(1) + T(3 * 0.044715) * x * x)
+    near = T(20) if abs(x) > 20 else x  # beyond, s·(1 - s) is 0, and x² would overflow
+    slope = T(1.5957691216057308) * (T(1) + T(3 * 0.044715) * near * near)
     return dy * (s + x * (s * (T(1) - s)) * slope)
 
 
@@ -222,7 +231,7 @@ def softplus_backward(dy, x):
 
 @dataclass(frozen=True)
 class Activation:
-    """A row: the operations y = forward(x), dx = backward(dy, x) and, where it is cheaper, from y."""
+    """A row: the operations y = forward(x) and dx = backward(dy, x), and that from y, if any."""
 
     name: str
     forward: Callable

@@ -1,13 +1,14 @@
-"""Batch normalisation: y = γ·x̂ + β, with x̂ = (x - mean)·rstd over the rows of each column. Ioffe & Szegedy 2015, arXiv:1502.03167.
+"""Batch normalisation: y = γ·x̂ + β with x̂ = (x - mean)·rstd, over the rows of each column.
 
-With n rows, σ² = Σ(x - mean)²/n and rstd = 1/√(σ² + ε), the derivatives are
+Ioffe & Szegedy 2015, arXiv:1502.03167. With n rows, σ² = Σ(x - mean)²/n and rstd = 1/√(σ² + ε), the
+derivatives are
 
     dβ = Σ dy,   dγ = Σ dy·x̂,   dx = γ·rstd·(dy - dβ/n - x̂·dγ/n).
 
-The rule: every sum runs over chunks of 64 rows in a fixed order, and over the distances from the column's first
-row, so that columns with mean 1e6 and standard deviation 1 come right in float32. Each chunk is read once from
-memory: its squares are taken about its own mean, and Chan, Golub & LeVeque 1979 say how chunks join:
-Σ(x - mean)² = Σₖ [Mₖ + nₖ·(meanₖ - mean)²].
+The rule: every sum runs over chunks of 64 rows in a fixed order, and over the distances from the
+column's first row, so that columns with mean 1e6 and standard deviation 1 come right in float32.
+Each chunk is read once from memory: its squares are taken about its own mean, and chunks are joined
+as Chan, Golub & LeVeque 1979 do: Σ(x - mean)² = Σₖ [Mₖ + nₖ·(meanₖ - mean)²].
 """
 
 import numpy as np
@@ -33,7 +34,7 @@ def _rows_of(chunk, rows):
 
 @kernel(cost=lambda sums, squares, x: 10.0 * x.shape[1])
 def _measure_chunks(start, stop, sums, squares, x):
-    """For each chunk and column: Σ distances, then Σ (distance - their mean)² while the chunk is cached."""
+    """For each chunk and column: Σ distances, then Σ (distance - their mean)² while cached."""
     columns, top, four = np.uintp(x.shape[1]), np.uintp(0), np.uintp(4)
     for chunk in range(np.uintp(start), np.uintp(stop)):
         first, whole, last = _rows_of(chunk, x.shape[0])
@@ -141,7 +142,7 @@ def column_moments(mean, var, x):
 
 @operation("x (N, C), gamma (C), beta (C) -> y (N, C), mean (C), rstd (C)", in_place=("x",))
 def batchnorm(y, mean, rstd, x, gamma, beta, eps=1e-5, relu=False):
-    """Normalise each column over its rows: y = γ·(x - mean)·rstd + β, rstd = 1/√(σ² + ε). Ioffe & Szegedy 2015.
+    """Normalise each column over its rows: y = γ·(x - mean)·rstd + β, rstd = 1/√(σ² + ε).
 
     x (N, C); gamma, beta (C,) -> y (N, C); mean, rstd (C,)
 
@@ -265,7 +266,7 @@ def _update_running(i, running_mean, running_var, mean, rstd, momentum, unbias, 
 def update_running(running_mean, running_var, mean, rstd, rows, momentum=0.1, eps=1e-5):
     """Move the running statistics by `momentum` towards those of a batch of `rows` rows, in place.
 
-    As in PyTorch the running variance is unbiased: σ²·n/(n - 1), with σ² = 1/rstd² - ε of batchnorm.
+    As in PyTorch the running variance is unbiased: σ²·n/(n - 1), with σ² = 1/rstd² - ε.
     """
     unbias = mean.dtype.type(rows) / mean.dtype.type(max(rows - 1, 1))
     kind = mean.dtype.type

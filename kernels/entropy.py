@@ -101,7 +101,7 @@ _probabilities_narrow, _probabilities_wide = both(_make_probabilities)
 
 @kernel
 def _weigh_labels(start, stop, scale, labels, class_weight, sample_weight, classes, ignored, mean):
-    """Check the labels; scale[0] = 1/Σ of the weights of the rows that count, for a mean, else 1."""
+    """Check the labels; for a mean, scale[0] = 1/Σ weights of the rows that count, else 1."""
     one = scale.dtype.type(1)
     whole = scale.dtype.type(0)
     for first in range(np.uintp(0), np.uintp(len(labels)), np.uintp(64)):
@@ -228,8 +228,8 @@ def cross_entropy(
     logits (N, C); labels (N,) int64 or (N, C) probabilities; class_weight (C,); sample_weight (N,)
     -> loss (1,), dlogits (N, C)
 
-    Rows labelled ignore_index count nothing. reduction="mean" divides by the weights of the rows that
-    count (class_weight of the label times sample_weight; with probabilities sample_weight alone);
+    Rows labelled ignore_index count nothing. reduction="mean" divides by the weights of the rows
+    that count (class_weight of the label times sample_weight; probabilities: sample_weight alone);
     "sum" does not; "none" gives loss (N,), and dlogits is the derivative of their sum.
     """
     arrays.check_known("cross_entropy", reduction, REDUCTIONS, "reduction")

@@ -8,6 +8,7 @@ thread.
 import functools
 
 import numpy as np
+from numba.extending import register_jitable
 
 from .caching import jit, specialise
 from .launch import Kernel
@@ -120,6 +121,7 @@ def sum_columns(body=None, *, cost=0.3, identity=()):
     return _kernel(body, share, chunk_cost, identity)
 
 
+@register_jitable
 def chunks_of(rows):
     """Return how many chunks of 64 rows there are: at least one, so that an empty sum is 0."""
     return max(1, (rows + CHUNK - 1) // CHUNK)

@@ -1,7 +1,7 @@
 """Dropout and its masks, and shuffling: everything that draws random numbers in a training step.
 
-A mask is never stored: it is a function of (seed, stream, step, element), see philox.py, and backward
-draws it again. An element is dropped where its word is below rate·2³².
+A mask is never stored: it is a function of (seed, stream, step, element), see philox.py, and
+backward draws it again. An element is dropped where its word is below rate·2³².
 
 The rule: a mask's first n elements do not depend on the size of the array, nor on threads.
 """
@@ -15,7 +15,7 @@ from . import arrays
 from .caching import jit
 from .launch import kernel
 from .native import independent_loop
-from .operations import one_element, operation
+from .operations import copy_from_flat, one_element, operation
 from .philox import GROUP, draw, halves
 
 LANES = 16
@@ -39,7 +39,7 @@ def _drop_four(first, lane, y, x, threshold, scale, c1, c2, c3, k0, k1):
 
 @jit(inner=True)
 def _drop_rest(first, y, x, threshold, scale, words):
-    """Drop from a last group that is cut short. (Such a test in the loop above: 7 ns an element.)"""
+    """Drop from a last group that is cut short (a test in the loop above costs 7 ns an element)."""
     for i in range(first * np.uintp(4), np.uintp(len(y))):
         place = i % np.uintp(GROUP)
         four = draw(np.uint32(first + place % np.uintp(LANES)), *words)
@@ -143,16 +143,18 @@ def dropout_mask(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
     arrays.check_fraction(name, "rate", rate)
     _check_key(name, seed, stream)
     step = one_element(name, "step", step, np.dtype(np.int64))
-    mask = np.empty(shape, np.bool_) if out is None else out
     if out is not None:
         arrays.check_array(name, "out", out)
         arrays.check_dtype(name, "out", out, np.dtype(np.bool_))
         arrays.check_shape(name, "out", out.shape, tuple(np.atleast_1d(shape).tolist()))
         arrays.check_writable(name, "out", out)
-        if not out.flags.c_contiguous:
-            raise ValueError(f"{name}: out is not C-contiguous, expected a contiguous array")
+    whole = out is not None and out.flags.c_contiguous
+    mask = out if whole else np.empty(shape, np.bool_)
     _draw_mask(_groups(mask.size), mask.reshape(-1), _threshold(rate), seed, step, stream)
-    return mask
+    if out is None or whole:
+        return mask
+    copy_from_flat(out, mask.reshape(-1))
+    return out
 
 
 @overload(dropout_mask)

@@ -149,9 +149,7 @@ def sgd(
     elements whose velocity is 0 here at step 1, or where no step is given.
     """
     kind = p.dtype.type
-    if velocity is None:
-        _descend(p.size, p, g, lr, kind(weight_decay))
-    elif momentum == 0:
+    if velocity is None or momentum == 0:
         _descend(p.size, p, g, lr, kind(weight_decay))
     else:
         _descend_with_momentum(
@@ -170,9 +168,7 @@ def rmsprop(
     """
     kind = p.dtype.type
     alpha_, fresh = kind(alpha), kind(1.0 - alpha)
-    if velocity is None:
-        _scale_by_rms(p.size, p, g, square, lr, alpha_, fresh, kind(eps), kind(weight_decay))
-    elif momentum == 0:
+    if velocity is None or momentum == 0:
         _scale_by_rms(p.size, p, g, square, lr, alpha_, fresh, kind(eps), kind(weight_decay))
     else:
         _scale_by_rms_with_momentum(
@@ -183,7 +179,7 @@ def rmsprop(
 
 @operation("p! (...), g (...), m! (...), v! (...)", scalars=_CHANGING, check=_check)
 def adam(p, g, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
-    """Step by the mean gradient over the root of its mean square. Kingma & Ba 2014, arXiv:1412.6980.
+    """Step by the mean gradient over the root of its mean square. Kingma & Ba, arXiv:1412.6980.
 
     p, g, m, v (...); step (from 1), lr numbers or (1,)
     """

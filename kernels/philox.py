@@ -1,7 +1,7 @@
 """Philox4x32-10, a counter-based generator. Salmon et al. 2011, doi:10.1145/2063384.2063405.
 
-Four 32-bit words of a counter and two of a key give four random words, with no state in between: the
-same numbers on every machine, for any number of threads. All random numbers of this package are
+Four 32-bit words of a counter and two of a key give four random words, with no state in between:
+the same numbers on every machine, for any number of threads. All random numbers of this package are
 keyed by a seed and counted by (element, stream, step), least words first:
 
     key      seed mod 2³², seed // 2³²

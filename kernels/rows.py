@@ -1,10 +1,10 @@
 """Rows in vectors, for softmax and its relatives: exp(x - max) and its sum, row by row.
 
-A *unit* is what is done at once: sixteen narrow rows side by side, each in a lane of 16-vectors, or one wide
-row in vectors of 64 lanes, padded with -inf, whose lanes are joined by halving.
+A *unit* is what is done at once: sixteen narrow rows side by side, each in a lane of 16-vectors, or
+one wide row in vectors of 64 lanes, padded with -inf, whose lanes are joined by halving.
 
-The rule: a row's sum is taken in one order, fixed by its number of columns alone, whatever the strides,
-the batch and the threads; so row i of a result does not depend on the other rows.
+The rule: a row's sum is taken in one order, fixed by its number of columns alone, whatever the
+batch and the threads; so row i of a result does not depend on the other rows.
 """
 
 import numpy as np
@@ -107,5 +107,5 @@ def soften_wide(values, top, total, x, row, last):
 
 
 def both(make):
-    """Make a kernel for narrow rows and one for wide ones: make(rows of a unit, how to soften it)."""
+    """Make a kernel for narrow rows and one for wide ones: make(rows of a unit, its softener)."""
     return make(BLOCK, soften_narrow), make(1, soften_wide)

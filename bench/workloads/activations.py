@@ -1,0 +1,157 @@
+"""Rows of the table for activations, forward and backward."""
+
+from functools import partial
+
+import numpy as np
+from scipy import special
+
+from fonio import kernels
+
+from .table import Workload, register
+
+SIZES = ((64, 256), (1_000_000,))
+ODD = ((0,), (1,), (7,), (33, 5), (3, 0, 2), (3, 17, 5))
+LAMBDA, ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _normal_cdf(x):
+    return 0.5 * (1 + special.erf(x / np.sqrt(2)))
+
+
+def _tanh_argument(x):
+    return np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+
+
+# name: (its number, if any; y; dy/dx), in float64
+REFERENCES = {
+    "relu": ((), lambda x: np.where(x <= 0, 0, x), lambda x: (x > 0) * 1.0),
+    "leaky_relu": (
+        (0.2,),
+        lambda x, slope: np.where(x > 0, x, slope * x),
+        lambda x, slope: np.where(x > 0, 1, slope),
+    ),
+    "relu6": ((), lambda x: np.clip(x, 0, 6), lambda x: ((x > 0) & (x < 6)) * 1.0),
+    "elu": (
+        (0.7,),
+        lambda x, alpha: np.where(x <= 0, alpha * np.expm1(x), x),
+        lambda x, alpha: np.where(x <= 0, alpha * np.exp(x), 1),
+    ),
+    "selu": (
+        (),
+        lambda x: LAMBDA * np.where(x <= 0, ALPHA * np.expm1(x), x),
+        lambda x: LAMBDA * np.where(x <= 0, ALPHA * np.exp(x), 1),
+    ),
+    "gelu": (
+        (),
+        lambda x: x * _normal_cdf(x),
+        lambda x: _normal_cdf(x) + x * np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi),
+    ),
+    "gelu_tanh": (
+        (),
+        lambda x: 0.5 * x * (1 + np.tanh(_tanh_argument(x))),
+        lambda x: (
+            0.5 * (1 + np.tanh(_tanh_argument(x)))
+            + 0.5
+            * x
+            * (1 - np.tanh(_tanh_argument(x)) ** 2)
+            * np.sqrt(2 / np.pi)
+            * (1 + 3 * 0.044715 * x**2)
+        ),
+    ),
+    "quick_gelu": (
+        (),
+        lambda x: x * special.expit(1.702 * x),
+        lambda x: (
+            special.expit(1.702 * x)
+            + 1.702 * x * special.expit(1.702 * x) * special.expit(-1.702 * x)
+        ),
+    ),
+    "silu": (
+        (),
+        lambda x: x * special.expit(x),
+        lambda x: special.expit(x) + x * special.expit(x) * special.expit(-x),
+    ),
+    "sigmoid": ((), special.expit, lambda x: special.expit(x) * special.expit(-x)),
+    "tanh": ((), np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+    "softplus": ((), lambda x: np.logaddexp(x, 0), special.expit),
+}
+
+
+def _torch_function(name):
+    import torch
+    from torch.nn import functional
+
+    return (
+        {
+            "gelu_tanh": partial(functional.gelu, approximate="tanh"),
+            "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+        }.get(name)
+        or getattr(torch, name, None)
+        or getattr(functional, name)
+    )
+
+
+def _torch(name, x, *numbers):
+    import torch
+
+    return partial(_torch_function(name), torch.from_numpy(x), *numbers)
+
+
+def _torch_backward(name, dy, x, *numbers):
+    import torch
+
+    x, dy = torch.from_numpy(x).requires_grad_(), torch.from_numpy(dy)
+    y = _torch_function(name)(x, *numbers)
+    return lambda: torch.autograd.grad(y, x, dy, retain_graph=True)
+
+
+def _normal(rng, size, dtype):
+    return (3 * rng.standard_normal(size)).astype(dtype)
+
+
+def _register(name, numbers, value, slope):
+    def inputs(rng, size, dtype):
+        return _normal(rng, size, dtype), *numbers
+
+    def backward_inputs(rng, size, dtype):
+        return _normal(rng, size, dtype), _normal(rng, size, dtype), *numbers
+
+    def reference(x, *numbers):
+        return value(x.astype(np.float64), *numbers)
+
+    def backward_reference(dy, x, *numbers):
+        return dy.astype(np.float64) * slope(x.astype(np.float64), *numbers)
+
+    forward, backward = getattr(kernels, name), getattr(kernels, f"{name}_backward")
+    common = {"group": "activations", "sizes": SIZES, "test_sizes": ODD}
+    if forward.operation.formula.__module__.endswith("activations"):  # else elementary.py has it
+        register(
+            Workload(
+                name=name,
+                call=forward,
+                reference=reference,
+                inputs=inputs,
+                peers={"torch": partial(_torch, name)},
+                bytes=lambda size, itemsize: 2 * itemsize * int(np.prod(size)),
+                in_place=(0,),
+                **common,
+            )
+        )
+    register(
+        Workload(
+            name=f"{name}_backward",
+            call=backward,
+            reference=backward_reference,
+            inputs=backward_inputs,
+            forward=forward,
+            peers={"torch": partial(_torch_backward, name)},
+            bytes=lambda size, itemsize: 3 * itemsize * int(np.prod(size)),
+            in_place=(0, 1),
+            nan=name not in ("relu", "relu6"),  # a NaN in dy is dropped where x <= 0
+            **common,
+        )
+    )
+
+
+for _name, (_numbers, _value, _slope) in REFERENCES.items():
+    _register(_name, _numbers, _value, _slope)
