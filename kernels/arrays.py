@@ -59,19 +59,18 @@ def check_writable(operation, name, value):
 def check_apart(operation, name, written, others, may_equal):
     """Refuse a written array that shares memory with another, unless it may be exactly that."""
     for other_name, other in others:
-        if _exactly(written, other) and (may_equal is True or other_name in may_equal):
+        allowed = may_equal is True or other_name in may_equal
+        if not np.may_share_memory(written, other) or (allowed and _exactly(written, other)):
             continue
         if _share(written, other):
-            allowed = (
-                "a separate array" if not may_equal else f"exactly {other_name} or an array apart"
-            )
+            wanted = f"exactly {other_name} or an array apart" if allowed else "a separate array"
             raise ValueError(
-                f"{operation}: {name} overlaps {other_name} in memory, expected {allowed}"
+                f"{operation}: {name} overlaps {other_name} in memory, expected {wanted}"
             )
 
 
 def _exactly(a, b):
-    return (
+    return a is b or (
         a.shape == b.shape
         and a.strides == b.strides
         and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]

@@ -165,9 +165,9 @@ def _words(args):
 
 def _run(address, words, size, chunks):
     """Run one launch now."""
-    threads = min(team.get_num_threads(), chunks) if chunks >= EAGER_CHUNKS else 1
+    if chunks < EAGER_CHUNKS or team.get_num_threads() == 1:
+        team.run_one(address, size, words)
+        return
+    threads = min(team.get_num_threads(), chunks)
     table = np.array([[address, words.ctypes.data, size, chunks, 0]], np.int64)
-    if threads > 1:
-        team.team.replay(table, team.new_state(), 1, threads)
-    else:
-        team.replay_alone(table, 1)
+    team.team.replay(table, team.new_state(), 1, threads)

@@ -53,6 +53,13 @@ def replay_alone(table, times):
     raise_code(code, place)
 
 
+@jit(cache=True)
+def run_one(address, size, words):
+    """Run one launch on the calling thread; raise what the kernel raised."""
+    code, place = call_entry(address, 0, size, words.ctypes.data)
+    raise_code(code, place)
+
+
 @jit(inner=True)
 def _chunks_before(table, launch):
     """Return how many chunks all launches before this one have, counted from the first ever."""

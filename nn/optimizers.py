@@ -52,12 +52,19 @@ class Optimizer:
 
     def check_home(self):
         """Refuse to step parameters that another optimizer or a conversion has moved."""
-        for parameter in self.parameters:
-            if parameter.home is None or parameter.home[0] is not self.values:
-                raise RuntimeError(
-                    f"{type(self).__name__}: the parameters have moved since the optimizer was "
-                    "made (by to() or another optimizer), make a new one"
-                )
+        if not self.at_home(self.parameters):
+            raise RuntimeError(
+                f"{type(self).__name__}: the parameters have moved since the optimizer was "
+                "made (by to() or another optimizer), make a new one"
+            )
+
+    def at_home(self, parameters):
+        """Tell whether these are the optimizer's parameters, and lie where it packed them."""
+        same = len(parameters) == len(self.parameters)
+        return same and all(
+            parameter is own and parameter.home is not None and parameter.home[0] is self.values
+            for parameter, own in zip(parameters, self.parameters, strict=True)
+        )
 
     def _update(self):
         raise NotImplementedError
@@ -167,11 +174,19 @@ _RATES = {"sgd": 1e-2, "rmsprop": 1e-3, "adam": 1e-3, "adamw": 1e-3}
 
 
 def make_optimizer(optimizer, model):
-    """Return an optimizer as it is, or from its name with a rate that suits small MLPs."""
+    """Return an optimizer as it is, or from its name with a rate that suits small MLPs.
+
+    A model fitted again under the same name keeps its optimizer: the second fit goes on.
+    """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, str):
-        arrays.check_known("fit", optimizer, OPTIMIZERS, "optimizer")
-        return OPTIMIZERS[optimizer](model.parameters(), lr=_RATES[optimizer])
-    kind = type(optimizer).__name__
-    raise TypeError(f"fit: optimizer is a {kind}, expected a name or an Optimizer")
+    if not isinstance(optimizer, str):
+        kind = type(optimizer).__name__
+        raise TypeError(f"fit: optimizer is a {kind}, expected a name or an Optimizer")
+    arrays.check_known("fit", optimizer, OPTIMIZERS, "optimizer")
+    known = getattr(model, "fit_optimizer", None)
+    if type(known) is OPTIMIZERS[optimizer] and known.at_home(model.parameters()):
+        known.lr = _RATES[optimizer]
+        return known
+    model.fit_optimizer = OPTIMIZERS[optimizer](model.parameters(), lr=_RATES[optimizer])
+    return model.fit_optimizer

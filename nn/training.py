@@ -109,7 +109,7 @@ class _Trainer:
         self.class_weight, self.clip_norm = class_weight, clip_norm
         self.rows = len(self.x)
         self.order = np.arange(self.rows)
-        self.cursor, self.epochs = np.zeros(1, np.int64), np.zeros(1, np.int64)
+        self.cursor = np.zeros(1, np.int64)
         self.total, self.hits = np.zeros(1), np.zeros(1, np.int64)
         self.plan = _plan(self.rows, min(batch_size, self.rows), _has_batchnorm(model))
         self._steps = {size: self._make_step(size) for size, count in self.plan if count}
@@ -123,9 +123,9 @@ class _Trainer:
     def epoch(self):
         """Train for one epoch, yielding the rows done about ten times a second."""
         self.cursor[0] = self.total[0] = self.hits[0] = 0
-        if self.shuffle:
-            kernels.shuffle(self.order, self.seed, self.epochs)
-        self.epochs[0] += 1
+        if self.shuffle:  # by the steps taken so far, so that a second fit goes on
+            self.order[:] = np.arange(self.rows)
+            kernels.shuffle(self.order, self.seed, self.optimizer.count)
         done = 0
         for size, count in self.plan:
             while count > 0:
