@@ -5,94 +5,36 @@ derivatives are
 
     dβ = Σ dy,   dγ = Σ dy·x̂,   dx = γ·rstd·(dy - dβ/n - x̂·dγ/n).
 
-The rule: every sum runs over chunks of 64 rows in a fixed order, and over the distances from the
-column's first row, so that columns with mean 1e6 and standard deviation 1 come right in float32.
-Each chunk is read once from memory: its squares are taken about its own mean, and chunks are joined
-as Chan, Golub & LeVeque 1979 do: Σ(x - mean)² = Σₖ [Mₖ + nₖ·(meanₖ - mean)²].
+The rule: every sum is made of chunks of 64 rows in a fixed order, see columns.py; and y is taken
+from the distances to the column's first row, which a large mean does not blur.
 """
 
 import numpy as np
 
 from .caching import jit
+from .columns import column_moments, column_sum, join_chunks, measure_chunks, rows_of
 from .launch import kernel
-from .loops import CHUNK, chunks_of, for_each, for_each_cell, sum_columns
+from .loops import chunks_of, for_each
+from .native import independent_loop
 from .operations import operation
 
+__all__ = [
+    "batchnorm",
+    "batchnorm_backward",
+    "batchnorm_inference",
+    "column_moments",
+    "column_sum",
+    "update_running",
+]
 
-@sum_columns
-def _sum(row, column, x):
-    return x[row, column]
-
-
-@jit(inner=True)
-def _rows_of(chunk, rows):
-    """Return a chunk's first row, the end of its groups of four rows, and its end."""
-    first = chunk * np.uintp(CHUNK)
-    last = min(np.uintp(rows), first + np.uintp(CHUNK))
-    return first, first + (last - first) // np.uintp(4) * np.uintp(4), last
-
-
-@kernel(cost=lambda sums, squares, x: 10.0 * x.shape[1])
-def _measure_chunks(start, stop, sums, squares, x):
-    """For each chunk and column: Σ distances, then Σ (distance - their mean)² while cached."""
-    columns, top, four = np.uintp(x.shape[1]), np.uintp(0), np.uintp(4)
-    for chunk in range(np.uintp(start), np.uintp(stop)):
-        first, whole, last = _rows_of(chunk, x.shape[0])
-        sums[chunk], squares[chunk] = 0, 0
-        for row in range(first, whole, four):  # four rows to a load and a store of the sum
-            for column in range(columns):
-                total = sums[chunk, column]
-                for k in range(four):
-                    total += x[row + k, column] - x[top, column]
-                sums[chunk, column] = total
-        for row in range(whole, last):
-            for column in range(columns):
-                sums[chunk, column] += x[row, column] - x[top, column]
-        scale = x.dtype.type(1) / x.dtype.type(last - first)
-        for row in range(first, whole, four):
-            for column in range(columns):
-                centre, total = sums[chunk, column] * scale, squares[chunk, column]
-                for k in range(four):
-                    away = (x[row + k, column] - x[top, column]) - centre
-                    total += away * away
-                squares[chunk, column] = total
-        for row in range(whole, last):
-            for column in range(columns):
-                away = (x[row, column] - x[top, column]) - sums[chunk, column] * scale
-                squares[chunk, column] += away * away
-
-
-@jit(inner=True)
-def _join_chunks(first, last, mean, var, sums, squares, rows):
-    """Join the chunks of some columns, in order, to the mean distance and Σ(x - mean)²."""
-    kind = mean.dtype.type
-    for column in range(first, last):
-        mean[column], var[column] = 0, 0
-    for chunk in range(np.uintp(sums.shape[0])):
-        start, _, stop = _rows_of(chunk, rows)
-        one, before, size = kind(1), kind(start), kind(stop - start)
-        share = size / (before + size)
-        for column in range(first, last):
-            away = sums[chunk, column] * (one / size) - mean[column]
-            mean[column] += away * share
-            var[column] += squares[chunk, column] + (away * away) * (before * share)
-
-
-@kernel(cost=lambda mean, var, sums, *_: 1.0 * len(sums))
-def _end_moments(start, stop, mean, var, sums, squares, x):
-    first, last, kind = np.uintp(start), np.uintp(stop), x.dtype.type
-    _join_chunks(first, last, mean, var, sums, squares, x.shape[0])
-    for i in range(first, last):
-        var[i] /= kind(x.shape[0])
-        if x.shape[0] > 0:
-            mean[i] += x[np.uintp(0), i]
+CACHED = 1 << 19  # elements of an array that stays in the cache while a layer is at work
 
 
 @kernel(cost=lambda mean, rstd, line, sums, *_: 2.0 + len(sums))
 def _end_forward(start, stop, mean, rstd, line, sums, squares, x, gamma, beta, eps):
     """Find mean and rstd, and turn y into (x - line[0])·line[1] + line[2]."""
     first, last, one, count = np.uintp(start), np.uintp(stop), type(eps)(1), type(eps)(x.shape[0])
-    _join_chunks(first, last, mean, rstd, sums, squares, x.shape[0])
+    join_chunks(first, last, mean, rstd, sums, squares, x.shape[0])
     for i in range(first, last):
         shift = x[np.uintp(0), i] if x.shape[0] > 0 else type(eps)(0)
         distance = mean[i]
@@ -102,42 +44,41 @@ def _end_forward(start, stop, mean, rstd, line, sums, squares, x, gamma, beta, e
         line[0, i], line[1, i], line[2, i] = shift, scale, beta[i] - distance * scale
 
 
-@for_each_cell(cost=0.2)
-def _apply_line(row, column, y, x, line, floor):
-    value = (x[row, column] - line[0, column]) * line[1, column] + line[2, column]
-    y[row, column] = floor if value < floor else value
+def _rows_together(make, cost):
+    """Make a kernel over rows from make(count), a body that does `count` rows of a column.
 
-
-@operation("x (N, C) -> y (C)")
-def column_sum(y, x):
-    """Sum each column, in a fixed order.
-
-    x (N, C) -> y (C,)
+    Two rows at a time load what belongs to the column once (1.3 times as fast in the cache);
+    beyond the cache the memory likes fewer streams (1.6 times).
     """
-    partial = np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
-    _sum(partial.shape[0], partial, x)
-    _add_chunks(x.shape[1], y, partial)
+    two = independent_loop(jit(make(2), inner=True), leading=1)
+    one = independent_loop(jit(make(1), inner=True), leading=1)
+
+    @kernel(cost=lambda *args: cost * args[0].shape[1])
+    def apply(start, stop, *args):
+        zero, columns, step = np.uintp(0), np.uintp(args[0].shape[1]), np.uintp(2)
+        first, last = np.uintp(start), np.uintp(stop)
+        whole = first
+        if args[0].size <= CACHED:
+            whole = first + (last - first) // step * step
+        for row in range(first, whole, step):
+            two(zero, columns, (row,), args)
+        for row in range(whole, last):
+            one(zero, columns, (row,), args)
+
+    return apply
 
 
-@kernel(cost=lambda total, partial: 0.2 * len(partial))
-def _add_chunks(start, stop, total, partial):
-    """total[column] = Σ over chunks of partial[chunk, column], in order."""
-    total[start:stop] = 0
-    for chunk in range(np.uintp(partial.shape[0])):
-        for column in range(np.uintp(start), np.uintp(stop)):
-            total[column] += partial[chunk, column]
+def _line_of(count):
+    def line_rows(first, column, y, x, line, floor):
+        shift, slope, level = line[0, column], line[1, column], line[2, column]
+        for row in range(first, first + np.uintp(count)):
+            value = (x[row, column] - shift) * slope + level
+            y[row, column] = floor if value < floor else value
+
+    return line_rows
 
 
-@operation("x (N, C) -> mean (C), var (C)")
-def column_moments(mean, var, x):
-    """Return each column's mean and biased variance, Σ(x - mean)²/n.
-
-    x (N, C) -> mean (C,), var (C,)
-    """
-    sums = np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
-    squares = np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
-    _measure_chunks(sums.shape[0], sums, squares, x)
-    _end_moments(x.shape[1], mean, var, sums, squares, x)
+_apply_line = _rows_together(_line_of, 0.2)
 
 
 @operation("x (N, C), gamma (C), beta (C) -> y (N, C), mean (C), rstd (C)", in_place=("x",))
@@ -152,35 +93,39 @@ def batchnorm(y, mean, rstd, x, gamma, beta, eps=1e-5, relu=False):
     squares = np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
     line = np.empty((3, x.shape[1]), x.dtype)
     floor = x.dtype.type(0 if relu else -np.inf)
-    _measure_chunks(sums.shape[0], sums, squares, x)
+    measure_chunks(sums.shape[0], sums, squares, x)
     _end_forward(x.shape[1], mean, rstd, line, sums, squares, x, gamma, beta, x.dtype.type(eps))
     _apply_line(x.shape[0], y, x, line, floor)
 
 
 @jit(inner=True)
-def _passed(d, y, floor):
-    """Return the part of dy that a ReLU after the normalisation lets through; floor = -inf: all."""
-    return type(floor)(0) if y <= floor else d
+def _passed(dy, y, row, column):
+    """Return the part of dy that a ReLU after the normalisation let through; y is None without."""
+    d = dy[row, column]
+    if y is None:
+        return d
+    value = y[row, column]
+    return type(d)(0) if value <= 0 else d
 
 
 @kernel(cost=lambda sums, products, dy, *_: 12.0 * dy.shape[1])
-def _measure_gradients(start, stop, sums, products, dy, x, mean, y, floor):
+def _measure_gradients(start, stop, sums, products, dy, x, mean, y):
     """For each chunk and column: Σ dy and Σ dy·(x - mean)."""
     columns, four = np.uintp(x.shape[1]), np.uintp(4)
     for chunk in range(np.uintp(start), np.uintp(stop)):
-        first, whole, last = _rows_of(chunk, x.shape[0])
+        first, whole, last = rows_of(chunk, x.shape[0])
         sums[chunk], products[chunk] = 0, 0
         for row in range(first, whole, four):
             for column in range(columns):
                 total, product = sums[chunk, column], products[chunk, column]
                 for k in range(four):
-                    d = _passed(dy[row + k, column], y[row + k, column], floor)
+                    d = _passed(dy, y, row + k, column)
                     total += d
                     product += d * (x[row + k, column] - mean[column])
                 sums[chunk, column], products[chunk, column] = total, product
         for row in range(whole, last):
             for column in range(columns):
-                d = _passed(dy[row, column], y[row, column], floor)
+                d = _passed(dy, y, row, column)
                 sums[chunk, column] += d
                 products[chunk, column] += d * (x[row, column] - mean[column])
 
@@ -203,11 +148,18 @@ def _end_backward(start, stop, dgamma, dbeta, slope, sums, products, gamma, rstd
         slope[2, i] = -scale * dbeta[i] / count
 
 
-@for_each_cell(cost=0.25)
-def _apply_slope(row, column, dx, dy, x, mean, slope, y, floor):
-    d = _passed(dy[row, column], y[row, column], floor)
-    away = x[row, column] - mean[column]
-    dx[row, column] = slope[0, column] * d + (slope[1, column] * away + slope[2, column])
+def _slope_of(count):
+    def slope_rows(first, column, dx, dy, x, mean, slope, y):
+        centre = mean[column]
+        a, b, c = slope[0, column], slope[1, column], slope[2, column]
+        for row in range(first, first + np.uintp(count)):
+            d = _passed(dy, y, row, column)
+            dx[row, column] = a * d + (b * (x[row, column] - centre) + c)
+
+    return slope_rows
+
+
+_apply_slope = _rows_together(_slope_of, 0.25)
 
 
 @operation(
@@ -225,12 +177,10 @@ def batchnorm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, rstd, y=None):
     sums = np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
     products = np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
     slope = np.empty((3, x.shape[1]), x.dtype)
-    floor = x.dtype.type(-np.inf if y is None else 0)
-    passed = x if y is None else y  # x <= -inf stops nothing
-    _measure_gradients(sums.shape[0], sums, products, dy, x, mean, passed, floor)
+    _measure_gradients(sums.shape[0], sums, products, dy, x, mean, y)
     count = x.dtype.type(x.shape[0])
     _end_backward(x.shape[1], dgamma, dbeta, slope, sums, products, gamma, rstd, count)
-    _apply_slope(x.shape[0], dx, dy, x, mean, slope, passed, floor)
+    _apply_slope(x.shape[0], dx, dy, x, mean, slope, y)
 
 
 @for_each(cost=2.0)

@@ -11,7 +11,6 @@ import numpy as np
 from numba.extending import overload
 
 from . import arrays
-from .elementary import log
 from .launch import kernel
 from .operations import operation
 from .reductions import REDUCTIONS, at, reduction_in_njit, sum_losses, weigh_samples
@@ -24,7 +23,7 @@ def _make_labels(step, soften):
         start, stop, losses, dx, x, labels, class_weight, sample_weight, scale, smoothing, ignored
     ):
         """Losses of rows and `scale` times their derivatives, where labels are whole numbers."""
-        values, top, total = make_unit(x)
+        values, top, total, rest = make_unit(x)
         columns, one = np.uintp(x.shape[1]), x.dtype.type(1)
         share, all_classes = smoothing / x.dtype.type(x.shape[1]), x.dtype.type(0)
         for column in range(columns):
@@ -32,7 +31,7 @@ def _make_labels(step, soften):
         for block in range(np.uintp(start), np.uintp(stop)):
             first, last = rows_in(block, x)
             for start_row in range(first, last, np.uintp(step)):
-                soften(values, top, total, x, start_row, last)
+                soften(values, top, total, rest, x, start_row, last)
                 for lane in range(min(last - start_row, np.uintp(step))):
                     row = start_row + lane
                     label = np.uintp(labels[row])
@@ -44,16 +43,16 @@ def _make_labels(step, soften):
                     weight = at(sample_weight, row, one)
                     spread = weight * share
                     weight *= (one - smoothing) * at(class_weight, label, one)
-                    level = top[lane] + log(total[lane])
-                    loss = weight * (level - x[row, label])
-                    factor = scale[0] * (weight + spread * all_classes) / total[lane]
+                    most, logarithm = top[lane], rest[lane]
+                    loss = weight * (logarithm - (x[row, label] - most))
+                    factor = scale[0] * (weight + spread * all_classes) * total[lane]
                     for column in range(columns):
                         dx[row, column] = values[column * np.uintp(step) + lane] * factor
                     dx[row, label] -= scale[0] * weight
                     if smoothing != 0:
                         for column in range(columns):
                             share_here = spread * at(class_weight, column, one)
-                            loss += share_here * (level - x[row, column])
+                            loss += share_here * (logarithm - (x[row, column] - most))
                             dx[row, column] -= scale[0] * share_here
                     losses[row] = loss
 
@@ -66,26 +65,26 @@ def _make_probabilities(step, soften):
         start, stop, losses, dx, x, labels, class_weight, sample_weight, scale, smoothing
     ):
         """Losses of rows and `scale` times their derivatives, where labels are probabilities."""
-        values, top, total = make_unit(x)
+        values, top, total, rest = make_unit(x)
         columns, one = np.uintp(x.shape[1]), x.dtype.type(1)
         share = smoothing / x.dtype.type(x.shape[1])
         for block in range(np.uintp(start), np.uintp(stop)):
             first, last = rows_in(block, x)
             for start_row in range(first, last, np.uintp(step)):
-                soften(values, top, total, x, start_row, last)
+                soften(values, top, total, rest, x, start_row, last)
                 for lane in range(min(last - start_row, np.uintp(step))):
                     row = start_row + lane
                     weight = at(sample_weight, row, one)
-                    level = top[lane] + log(total[lane])
+                    most, logarithm = top[lane], rest[lane]
                     loss, mass = x.dtype.type(0), x.dtype.type(0)
                     for column in range(columns):
                         q = (one - smoothing) * labels[row, column] + share
                         q *= at(class_weight, column, one)
                         mass += q
-                        loss += q * (level - x[row, column])
+                        loss += q * (logarithm - (x[row, column] - most))
                     losses[row] = weight * loss
                     weight *= scale[0]
-                    factor = mass / total[lane]
+                    factor = mass * total[lane]
                     for column in range(columns):
                         q = (one - smoothing) * labels[row, column] + share
                         q *= at(class_weight, column, one)

@@ -7,7 +7,7 @@ The rule: a row's result does not depend on the other rows.
 
 import numpy as np
 
-from .elementary import exp, log
+from .elementary import exp
 from .launch import kernel
 from .operations import operation
 from .rows import NARROW, blocks_of, both, make_unit, rows_in
@@ -16,13 +16,13 @@ from .rows import NARROW, blocks_of, both, make_unit, rows_in
 def _make_softmax(step, soften):
     @kernel(cost=lambda y, x: 20.0 * x.shape[1] + 100.0)
     def softmax_rows(start, stop, y, x):
-        values, top, total = make_unit(x)
+        values, top, total, rest = make_unit(x)
         for block in range(np.uintp(start), np.uintp(stop)):
             first, last = rows_in(block, x)
             for row in range(first, last, np.uintp(step)):
-                soften(values, top, total, x, row, last)
+                soften(values, top, total, rest, x, row, last)
                 for lane in range(min(last - row, np.uintp(step))):
-                    factor = x.dtype.type(1) / total[lane]
+                    factor = total[lane]
                     for column in range(np.uintp(x.shape[1])):
                         value = values[column * np.uintp(step) + lane]
                         y[row + lane, column] = value * factor
@@ -33,15 +33,15 @@ def _make_softmax(step, soften):
 def _make_log_softmax(step, soften):
     @kernel(cost=lambda y, x: 20.0 * x.shape[1] + 100.0)
     def log_softmax_rows(start, stop, y, x):
-        values, top, total = make_unit(x)
+        values, top, total, rest = make_unit(x)
         for block in range(np.uintp(start), np.uintp(stop)):
             first, last = rows_in(block, x)
             for row in range(first, last, np.uintp(step)):
-                soften(values, top, total, x, row, last)
+                soften(values, top, total, rest, x, row, last)
                 for lane in range(min(last - row, np.uintp(step))):
-                    most, rest = top[lane], log(total[lane])
+                    most, logarithm = top[lane], rest[lane]
                     for column in range(np.uintp(x.shape[1])):
-                        y[row + lane, column] = (x[row + lane, column] - most) - rest
+                        y[row + lane, column] = (x[row + lane, column] - most) - logarithm
 
     return log_softmax_rows
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from .caching import jit
-from .elementary import exp
+from .elementary import exp, log
 from .native import independent_loop
 
 BLOCK = 16  # rows of an item of the index space, and of a narrow unit
@@ -28,9 +28,10 @@ def blocks_of(rows):
 
 @jit(inner=True)
 def make_unit(x):
-    """Return the scratch of a unit: its values, and each lane's maximum and sum."""
-    size = (x.shape[1] + LANES) * BLOCK
-    return np.empty(size, x.dtype), np.empty(LANES, x.dtype), np.empty(LANES, x.dtype)
+    """Return the scratch of a unit: its values, and of each lane the maximum, 1/Σ and log Σ."""
+    size = (x.shape[1] + LANES) * (BLOCK if x.shape[1] <= NARROW else 1)
+    lanes = np.empty((3, LANES), x.dtype)
+    return np.empty(size, x.dtype), lanes[0], lanes[1], lanes[2]
 
 
 @jit(inner=True)
@@ -63,6 +64,14 @@ def _add_exp(first, lane, values, top, total):
 
 _load_loop = independent_loop(jit(_load_column, inner=True), leading=3)
 _larger_loop = independent_loop(jit(_keep_larger, inner=True), leading=1)
+
+
+def _finish(lane, total, rest):
+    rest[lane] = log(total[lane])
+    total[lane] = type(total[lane])(1) / total[lane]
+
+
+_finish_loop = independent_loop(jit(_finish, inner=True))
 _exp_loop = independent_loop(jit(_add_exp, inner=True), leading=1)
 
 
@@ -73,19 +82,20 @@ def _clear(top, total):
 
 
 @jit(inner=True)
-def soften_narrow(values, top, total, x, row, last):
-    """For 16 rows: values[16·column + lane] = exp(x - max), max and Σ of each lane."""
+def soften_narrow(values, top, total, rest, x, row, last):
+    """For 16 rows: values[16·column + lane] = exp(x - max), and what belongs to each lane."""
     zero, lanes = np.uintp(0), np.uintp(BLOCK)
     _clear(top, total)
     for column in range(np.uintp(x.shape[1])):
         _load_loop(zero, lanes, (column, row, last - np.uintp(1)), (values, top, x))
     for column in range(np.uintp(x.shape[1])):
         _exp_loop(zero, lanes, (column * lanes,), (values, top, total))
+    _finish_loop(zero, lanes, (), (total, rest))
 
 
 @jit(inner=True)
-def soften_wide(values, top, total, x, row, last):
-    """For one row: values[column] = exp(x - max), and its max and Σ in lane 0."""
+def soften_wide(values, top, total, rest, x, row, last):
+    """For one row: values[column] = exp(x - max), and what belongs to it in lane 0."""
     columns, zero, lanes = np.uintp(x.shape[1]), np.uintp(0), np.uintp(LANES)
     _clear(top, total)
     for column in range(columns):
@@ -104,6 +114,7 @@ def soften_wide(values, top, total, x, row, last):
     for half in HALVES:
         for lane in range(half):
             total[lane] += total[lane + half]
+    _finish_loop(zero, zero + np.uintp(1), (), (total, rest))
 
 
 def both(make):
