@@ -1,12 +1,13 @@
-"""Elementary functions as formulas without a branch or a table look-up, which vectorise in any loop.
+"""Elementary functions as formulas without branch or table look-up, which vectorise in any loop.
 
-One reduction serves both precisions: eˣ = 2ⁿ·eʳ with n = round(x/ln 2), |r| <= ln(2)/2; log x = k·ln 2 +
-log(1 + f) with 1 + f in [√½, √2). Tang 1989 (10.1145/63522.214389) and 1990 (10.1145/98267.98294) for the
-arrangement of the sums; the polynomials are our own (coefficients.py).
+One reduction serves both precisions: eˣ = 2ⁿ·eʳ with n = round(x/ln 2), |r| <= ln(2)/2, and
+log x = k·ln 2 + log(1 + f) with 1 + f in [√½, √2). The sums are arranged after Tang 1989
+(10.1145/63522.214389) and 1990 (10.1145/98267.98294), and so that the largest roundings fall on
+what weighs least; the polynomials are our own (coefficients.py).
 
-The rule: at most 2 ulp from the true value for every x (subnormal x and results, overflow, infinities and
-NaN included), computed in the precision of x alone. tests/test_elementary.py holds it, bench/ulp.py
-measures it.
+The rule: at most 2 ulp from the true value for every x (subnormal x and results, overflow,
+infinities and NaN included), computed in the precision of x alone. tests/test_elementary.py holds
+it, bench/ulp.py measures it. Fused multiply-adds are assumed: without them some digits are lost.
 """
 
 from .caching import jit
@@ -32,8 +33,8 @@ LN2_HIGH_SINGLE, LN2_LOW_SINGLE = 0.693359375, -2.12194440e-4
 LN2_HIGH_DOUBLE, LN2_LOW_DOUBLE = 0.6931471803691238, 1.9082149292705877e-10
 LN2 = 0.6931471805599453
 
-# Adding 1.5·2^23 (1.5·2^52) rounds to an integer and leaves it in the low bits of the sum: no conversion
-# to an integer. The added 254 (2046) is twice the bias of an exponent, for _powers.
+# Adding 1.5·2^23 (1.5·2^52) rounds to an integer and leaves it in the low bits of the sum: nothing
+# is converted to an integer. The 254 (2046) is twice the bias of an exponent, for _powers.
 ROUND_SINGLE, ROUND_DOUBLE = 1.5 * 2**23 + 254, 1.5 * 2**52 + 2046
 
 
@@ -57,16 +58,8 @@ def _powers(rounded, x):
 
 
 @jit(inner=True)
-def _power(rounded, x, offset):
-    """Return 2^(n + offset), a normal number."""
-    shift = choose(x, 23, 52)
-    bias = choose(x, -127, -1023)
-    return from_bits((bits(rounded) + (bias + offset)) << shift, x)
-
-
-@jit(inner=True)
 def _reduce(x, tail, small):
-    """Split x + tail - small = n·ln 2 + r; return n + ROUND, and r in two parts, the first exact."""
+    """Split x + tail - small = n·ln 2 + r; return n + ROUND and r in two parts, the first exact."""
     T = type(x)
     rounded = (x + tail) * T(LOG2_E) + choose(x, ROUND_SINGLE, ROUND_DOUBLE)
     n = rounded - choose(x, ROUND_SINGLE, ROUND_DOUBLE)
@@ -88,15 +81,6 @@ def _exp_clamped(x):
     rounded, high, low = _reduce(x, T(0), T(0))
     first, second = _powers(rounded, x)
     return (T(1) + (high + _rest(high, low))) * first * second
-
-
-@jit(inner=True)
-def _expm1_scaled(x, shift):
-    """Return (eˣ - 1)·2^shift where 2^(n + shift) is a normal number."""
-    T = type(x)
-    rounded, high, low = _reduce(x, T(0), T(0))
-    power = _power(rounded, x, shift)
-    return ((power - T(2.0**shift)) + high * power) + _rest(high, low) * power
 
 
 @elementwise(cost=0.3)
@@ -129,8 +113,12 @@ def expm1(x):
 
     x (...) -> y (...)
     """
+    T = type(x)
     y = _clamp(x, choose(x, -20.0, -40.0), choose(x, 89.0, 710.0))
-    y = type(x)(2) * _expm1_scaled(y, -1)  # 2ⁿ itself overflows where the result does not yet
+    rounded, high, low = _reduce(y, T(0), T(0))
+    # 2ⁿ/2, as 2ⁿ itself overflows where the result does not yet
+    half = from_bits((bits(rounded) - choose(x, 128, 1024)) << choose(x, 23, 52), x)
+    y = T(2) * (((half - T(0.5)) + high * half) + _rest(high, low) * half)
     return x if magnitude(x) < choose(x, 2.0**-30, 2.0**-60) else y  # the halves of the tiniest
 
 
@@ -163,7 +151,7 @@ def _log(k, f, tail):
 
 @jit(inner=True)
 def _log_ends(y, x, argument):
-    """Return y, or what log says at 0, below 0, at infinity and NaN. argument: of the log; x: asked."""
+    """Return y, or what log(argument) is at 0, below, at infinity and NaN, where x is the same."""
     T = type(x)
     y = y if x < T(INFINITY) else x
     edge = T(-INFINITY) if argument == T(0) else T(NAN)
@@ -208,25 +196,36 @@ def tanh(x):
     Of the two signs that of the smaller rounding error: near 0 the sum is just below 2, not above.
     """
     T = type(x)
-    limit = choose(x, 20.0, 40.0)  # tanh is 1 from half of it on
+    limit = choose(x, 10.0, 20.0)  # tanh is 1 from there on
     a = magnitude(x)
-    a = a + a
     a = limit if a > limit else a
-    e = _expm1_scaled(-a if a < T(0.34) else a, 0)
+    u = with_sign(a + a, a - T(0.17))  # a select would cost three instructions more
+    # with so small an n, n·ln 2 has no need of its low digits
+    rounded = u * T(LOG2_E) + choose(x, ROUND_SINGLE - 127, ROUND_DOUBLE - 1023)
+    r = u - (rounded - choose(x, ROUND_SINGLE - 127, ROUND_DOUBLE - 1023)) * T(LN2)
+    power = from_bits(bits(rounded) << choose(x, 23, 52), x)
+    e = ((power - T(1)) + r * power) + _rest(r, T(0)) * power
     return with_sign(magnitude(e / (e + T(2))), x)
 
 
 @elementwise(cost=0.3)
 def sigmoid(x):
-    """y = 1/(1 + e⁻ˣ), as 1 - q or t - t·q with q = t/(1 + t), t = e^-|x|: the sum weighs little.
+    """y = 1/(1 + e⁻ˣ), as q = 2ⁿ/(2ⁿ + eʳ) for x < 0, |x| = r - n·ln 2, and 1 - q for x > 0.
 
     x (...) -> y (...)
     """
     T = type(x)
     limit, a = choose(x, 104.0, 746.0), magnitude(x)
-    t = _exp_clamped(-(limit if a > limit else a))
-    whole = T(1) if x > T(0) else t
-    return whole - whole * (t / (T(1) + t))
+    a = limit if a > limit else a
+    rounded = choose(x, ROUND_SINGLE, ROUND_DOUBLE) - a * T(LOG2_E)
+    n = rounded - choose(x, ROUND_SINGLE, ROUND_DOUBLE)
+    r = a + n * choose(x, LN2_HIGH_SINGLE, LN2_HIGH_DOUBLE)
+    r = r + n * choose(x, LN2_LOW_SINGLE, LN2_LOW_DOUBLE)
+    first, second = _powers(rounded, x)
+    power = first * second
+    e = r + r * r * polynomial(r, choose(x, EXP_SINGLE, EXP_DOUBLE))  # eʳ - 1
+    q = power / (T(1) + (power + e))  # not power + eʳ: a sum less that is rounded near 1
+    return T(1) - q if x > T(0) else q
 
 
 @elementwise(cost=0.6)
@@ -251,14 +250,14 @@ def _erf_near(a):
 
 @elementwise(cost=0.4)
 def erf(x):
-    """y = erf x = 2/√π·∫₀ˣ exp(-t²) dt: an odd polynomial near 0, beyond it 1 - (erfc(x)^¼)⁴.
+    """y = erf x = 2/√π·∫₀ˣ exp(-t²) dt: an odd polynomial near 0, else 1 - (erfc(x)^¼)⁴.
 
     x (...) -> y (...)
 
-    Roots of erfc are smoother than erfc: a short polynomial, and no exponential.
+    Roots of erfc are smoother than erfc: a short polynomial, and no exponential. float64: the 8th.
     """
     T = type(x)
-    limit = choose(x, 3.92, 5.92)  # erf is 1 from there on
+    limit = choose(x, 4.1, 6.0)  # erf is 1 from there on
     a = magnitude(x)
     a = limit if a > limit else a
     near = _erf_near(a)
@@ -271,28 +270,28 @@ def erf(x):
 
 @elementwise(cost=1.0)
 def erfc(x):
-    """y = erfc x = 1 - erf x; 2 - erfc(-x) below 0, and in the tail exp(-x² + g(x))/(x + c).
+    """y = erfc x = 1 - erf x; 2 - erfc(-x) below 0, and in the tail exp(g(x) - x²)/(x + c).
 
     x (...) -> y (...)
 
-    x² goes into the exponential in two parts, the first of half the digits, hence exact.
+    What would cost a digit is kept in two parts: x, the first of half the digits, so that its
+    square is exact; the reciprocal of x + c; and the exponent.
     """
     T = type(x)
     limit, c = choose(x, 10.3, 27.3), choose(x, 1.25, 2.0)
     a = magnitude(x)
     a = limit if a > limit else a
-    near = T(1) - _erf_near(a)
     d = a + c
-    w = (a - c) / d
-    lost = (a - (d - c)) * (T(1) - w) / (c + c)  # of d, relative to it
+    v = T(1) / d
+    missing = ((T(1) - d * v) - (a - (d - c)) * v) * v  # 1/(a + c) = v + missing
+    g = polynomial(T(1) - (c + c) * v, choose(x, ERFC_SINGLE, ERFC_DOUBLE))
     front = from_bits(bits(a) & choose(x, -(1 << 12), -(1 << 27)), x)
-    g = polynomial(w, choose(x, ERFC_SINGLE, ERFC_DOUBLE))
-    rounded, high, low = _reduce(-(front * front), g, lost + (a - front) * (a + front))
+    # g at v + missing: its slope there, about
+    small = (a - front) * (a + front) - missing * choose(x, 1.05, 2.9)
+    rounded, high, low = _reduce(-(front * front), g, small)
     r = high + low
-    first, second = _powers(rounded, x)
     e = r + _rest(r, low - (r - high))
-    p = T(1) + e
-    far = p / d
-    far = (far + far * (e - (p - T(1)))) * first * second  # with what the rounding of p lost
-    y = near if a < T(0.46875) else far
+    first, second = _powers(rounded, x)
+    far = (v + (v * e + missing * (T(1) + e))) * first * second
+    y = T(1) - _erf_near(a) if a < T(0.46875) else far
     return T(2) - y if x < T(0) else y

@@ -1,7 +1,7 @@
 """What a formula asks of its precision: constants by type, the bits of a number, polynomials.
 
-The rule: everything here compiles to a few machine instructions in the precision of x, for any vector
-width: integers are as wide as x (int32 beside float32), and nothing converts between the two kinds.
+The rule: all of it compiles to a few machine instructions in the precision of x, for any vector
+width: integers are as wide as x (int32 beside float32), and nothing converts between the two.
 """
 
 from numba import types
@@ -14,11 +14,11 @@ _INTEGERS = {types.float32: types.int32, types.float64: types.int64}
 
 @intrinsic
 def choose(typing, x, single, double):
-    """Return `single` where x is float32, `double` where it is float64, both constants, as x's kind.
+    """Return `single` where x is float32, `double` where it is float64, as numbers of x's kind.
 
-    A float becomes x's type, an integer the integer as wide as x, a tuple of floats a tuple of such.
+    A float becomes x's type, an integer one as wide as x, a tuple of floats a tuple of such.
     The function that asks is a formula, or a piece of one: it is marked to be inlined always, as a
-    loop with a call left in it does not vectorise (erfc, the longest: 16 ns an element, inlined 1.0).
+    loop with a call left in it does not vectorise (erfc, the longest: 16 ns an element, else 1.0).
     """
     if x not in _INTEGERS:
         return None
@@ -49,7 +49,7 @@ def bits(typing, x):
 
 @intrinsic
 def from_bits(typing, integer, like):
-    """Return the number of the type of `like` that has these bits (the low ones, where it is narrower)."""
+    """Return the number of the type of `like` with these bits (the low ones of a wider integer)."""
     if like not in _INTEGERS or not isinstance(integer, types.Integer):
         return None
     kind = _INTEGERS[like]
@@ -79,7 +79,11 @@ def narrow(typing, integer, like):
 
 @intrinsic
 def polynomial(typing, x, coefficients):
-    """Return Σ coefficients[k]·xᵏ by Horner's rule; the coefficients are constants, lowest first."""
+    """Return Σ coefficients[k]·xᵏ by Horner's rule; coefficients are constants, lowest first.
+
+    Summing even and odd powers apart shortens the chain and gains nothing: other elements fill the
+    wait.
+    """
     if x not in _INTEGERS or not isinstance(coefficients, types.UniTuple):
         return None
 
