@@ -121,8 +121,7 @@ def selu_backward_y(dy, y):
 def _normal_cdf(x):
     """Φ(x) = (1 + erf(x/√2))/2."""
     T = type(x)
-    twice = T(1) + erf(x * T(0.7071067811865476))
-    return T(0.5) * (T(0) if x < T(-8.5) else twice)  # erf(-inf) may miss -1 by half an ulp
+    return T(0.5) * (T(1) + erf(x * T(0.7071067811865476)))
 
 
 @elementwise(cost=0.6)
@@ -131,15 +130,16 @@ def gelu(x):
 
     x (...) -> y (...)
     """
-    return x * _normal_cdf(x)
+    T = type(x)
+    return x * (T(0) if x < T(-8.5) else _normal_cdf(x))  # erf may miss -1 by half an ulp
 
 
 @elementwise(cost=1.0)
 def gelu_backward(dy, x):
     """dx = dy·(Φ(x) + x·φ(x)), φ(x) = exp(-x²/2)/√(2π)."""
     T = type(x)
-    density = T(0.3989422804014327) * exp(T(-0.5) * x * x)
-    return dy * (_normal_cdf(x) + x * density)
+    beside = x * (T(0.3989422804014327) * exp(T(-0.5) * x * x))
+    return dy * (beside if x < T(-8.5) else _normal_cdf(x) + beside)
 
 
 @elementwise(cost=0.5)
