@@ -106,8 +106,8 @@ def double_errors(name, x):
             true = function(mpmath.mpf(float(np.clip(argument, low, high))))
             true = min(max(true, -top), top)
             exponent = max(mpmath.frexp(true)[1] - 1, lowest) if true else lowest
-            value = np.clip(float(value), -float(2**1023), None) if value < 0 else value
-            near = top if np.isposinf(value) else mpmath.mpf(float(value))
+            near = mpmath.mpf(float(value))
+            near = top * mpmath.sign(near) if mpmath.isinf(near) else near
             errors[i] = float(abs(near - true) / mpmath.mpf(2) ** (exponent - digits + 1))
     return np.where(np.isnan(errors), np.inf, errors)
 
