@@ -257,7 +257,7 @@ def erf(x):
 
     x (...) -> y (...)
 
-    Roots of erfc are smoother than erfc: a short polynomial, and no exponential. float64: the 8th.
+    Roots of erfc are smoother than erfc: a short polynomial, and no exponential.
     """
     T = type(x)
     limit, a = choose(x, 4.1, 6.0), magnitude(x)  # erf is 1 from limit on
@@ -265,7 +265,6 @@ def erf(x):
     near = _erf_near(a)
     root = polynomial(a, choose(x, ERF_ROOT_SINGLE, ERF_ROOT_DOUBLE))
     root = root * root
-    root = choose(x, root, root * root)
     far = T(1) - root * root
     return with_sign(near if a < choose(x, 0.96, 1.0) else far, x)
 
