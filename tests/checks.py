@@ -21,7 +21,7 @@ def rows(*groups, where=lambda row: True):
 
 def operation_of(row):
     """What the decorator knows of a row's function, or None for a function of another make."""
-    return getattr(getattr(kernels, row.name, None), "operation", None)
+    return getattr(getattr(kernels, row.name, row.call), "operation", None)
 
 
 def is_elementwise(row):
@@ -30,7 +30,7 @@ def is_elementwise(row):
 
 def direct(row):
     """Whether the row calls its public operation itself, argument for argument."""
-    return operation_of(row) is not None and row.call is getattr(kernels, row.name)
+    return operation_of(row) is not None and row.call is operation_of(row).public
 
 
 def draw(row, size, dtype, seed=0):

@@ -44,3 +44,17 @@ def test_bounds(row, dtype):
     assert dtype in DTYPES
     failure = _failures(dtype).get(row.name)
     assert failure is None, failure
+
+
+def test_an_access_beyond_the_end_is_seen():
+    """The check itself: one element too many ends the process."""
+    code = (
+        "import ctypes, numpy as np; from tests.guarded import guarded\n"
+        "a = guarded(np.zeros(5, np.float32), at_end={})\n"
+        "ctypes.memset(a.ctypes.data + {}, 0, 4)"
+    )
+    for at_end, inside, outside in ((True, 16, 20), (False, 0, -4)):
+        for place, good in ((inside, True), (outside, False)):
+            command = [sys.executable, "-c", code.format(at_end, place)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True)
+            assert (done.returncode == 0) is good
