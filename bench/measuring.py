@@ -72,16 +72,17 @@ def rotate(calls):
     return Repeats(run)
 
 
-def compare(sides, seconds=2.0, slice_seconds=SLICE, threads=1):
+def compare(sides, seconds=2.0, slice_seconds=SLICE, threads=1, rest=0.0):
     """Compare {name: side}; the first side is the one that the others are divided by.
 
     A side is a callable, a list of callables (taken in turn), or `Repeats`. `threads=None` leaves
-    every library alone.
+    every library alone. `rest` is a pause before each slice, and a call that is not timed: with
+    several threads the pool of one side would else spin on while the next is timed.
     """
     sides = {name: _repeats(side) for name, side in sides.items()}
     with limited_to(threads), _no_garbage():
         counts = {name: _slice_length(side, slice_seconds) for name, side in sides.items()}
-        samples = _interleave(sides, counts, seconds)
+        samples = _interleave(sides, counts, seconds, rest)
     ratios = samples / samples[:, :1]
     names = list(sides)
     return Comparison(
@@ -161,6 +162,13 @@ def _timed(side, times):
     return time.perf_counter() - start
 
 
+def _rested(side, times, rest):
+    if rest:
+        time.sleep(rest)
+        side.run(1)
+    return _timed(side, times)
+
+
 def _slice_length(side, slice_seconds):
     """How often to repeat a side so that it fills a slice; the first run may compile: not timed."""
     side.run(1)
@@ -172,14 +180,14 @@ def _slice_length(side, slice_seconds):
         times = max(2 * times, int(times * min(100, 0.8 * slice_seconds / max(took, 1e-9))))
 
 
-def _interleave(sides, counts, seconds):
+def _interleave(sides, counts, seconds, rest):
     """(rounds, sides): seconds a call, every other round in reversed order."""
     order = list(sides)
     samples, deadline = [], time.perf_counter() + seconds
     while len(samples) < LEAST_ROUNDS or time.perf_counter() < deadline:
         if len(samples) == MOST_ROUNDS:
             break
-        took = {name: _timed(sides[name], counts[name]) for name in order}
+        took = {name: _rested(sides[name], counts[name], rest) for name in order}
         samples.append([took[name] / (counts[name] * sides[name].calls) for name in sides])
         order.reverse()
     return np.array(samples)

@@ -32,6 +32,7 @@ class Row:
     threads: int = 1
     slice_seconds: float = SLICE
     seconds: float = 3.0
+    rest: float = 0.0  # seconds of silence before a slice
     environment: dict = field(default_factory=dict)
     around: Callable = nullcontext  # what goes on meanwhile
 
@@ -43,7 +44,7 @@ def measure(row):
     sides = row.sides()
     present = {name: side for name, side in sides.items() if side is not None}
     with row.around():
-        result = compare(present, row.seconds, row.slice_seconds, row.threads)
+        result = compare(present, row.seconds, row.slice_seconds, row.threads, row.rest)
     return {
         "seconds": {name: asdict(value) for name, value in result.seconds.items()},
         "ratios": {name: asdict(value) for name, value in list(result.ratios.items())[1:]},
