@@ -10,7 +10,7 @@ import numpy as np
 
 from .peers import AVX2
 from .rows import Row
-from .sides import normal, recorded, torch_or_none, with_threads
+from .sides import normal, recorded, replayed_and_called, torch_or_none, with_threads
 
 # ---- launches
 
@@ -194,7 +194,7 @@ def _elementwise(name, size):
     from fonio import kernels
 
     x, out = normal(size), np.empty(size, np.float32)
-    sides = {"fonio": partial(getattr(kernels, name), x, out=out)}
+    sides = replayed_and_called(partial(getattr(kernels, name), x, out=out))
     if name in NUMPY:
         sides["numpy"] = partial(NUMPY[name], x, out=out.copy())
     sides["torch"] = torch_or_none(TORCH[name], x, out.copy())
@@ -229,7 +229,8 @@ def _dropout():
     x = normal(65536)
     out = np.empty_like(x)
     torch_side = lambda torch, x: partial(torch.nn.functional.dropout, x, 0.5, True)  # noqa: E731
-    return {"fonio": partial(dropout, x, 0.5, out=out), "torch": torch_or_none(torch_side, x)}
+    sides = replayed_and_called(partial(dropout, x, 0.5, out=out))
+    return {**sides, "torch": torch_or_none(torch_side, x)}
 
 
 def _torch_batchnorm(torch, x, gamma, beta, dy):

@@ -1,6 +1,7 @@
 """Figures on disk and on the page: a JSON file with machine and versions, and markdown from it."""
 
 import json
+import math
 import os
 import platform
 import time
@@ -74,7 +75,9 @@ def _ratios(row, figures):
     parts = []
     for peer, ratio in figures.get("ratios", {}).items():
         target = f" ({row.targets[peer]:g})" if peer in row.targets else ""
-        parts.append(f"{PEER_NAMES.get(peer, peer)} {ratio['median']:.2f}{target}")
+        # rounded down: 1.096 does not reach 1.1, and should not look as if it did
+        shown = math.floor(ratio["median"] * 100) / 100
+        parts.append(f"{PEER_NAMES.get(peer, peer)} {shown:.2f}{target}")
     parts += [f"{PEER_NAMES.get(peer, peer)} not installed" for peer in figures.get("absent", [])]
     return ", ".join(parts)
 
