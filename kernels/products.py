@@ -72,9 +72,11 @@ def _product_kernel(padded, flipped):
     return product
 
 
+# of 16 registers none is left for a mask: there the inner loop over panels does without
+FEW_REGISTERS = VECTOR < 64
 product = _product_kernel(padded=not HAS_MASKS, flipped=False)
-product_flipped = _product_kernel(padded=not HAS_MASKS, flipped=True)
-product_packed = _product_kernel(padded=True, flipped=False) if VECTOR == 32 else product
+product_flipped = _product_kernel(padded=FEW_REGISTERS, flipped=True)
+product_packed = _product_kernel(padded=True, flipped=False) if FEW_REGISTERS else product
 
 
 def view(array):
@@ -116,15 +118,18 @@ def _multiply(c, a, b, bias, code):
     """
     (m, n), k, item = c.shape, b.shape[0], c.itemsize
     ready = adjacent(n, b.strides[1], item)
-    a_ready = HAS_MASKS and adjacent(m, a.strides[0], item)
+    a_ready = adjacent(m, a.strides[0], item)
     if not ready and _flipping_pays(m, n, k, a_ready, VECTOR // item):
         swapped = not adjacent(k, b.strides[0], item)
         code |= SWAPPED if swapped else 0
-        if a_ready:
+        if a_ready and not FEW_REGISTERS:
             panels = a.T
         else:
             panels, code = np.empty((k, packed_size(m, item)), c.dtype), code | PACKED
-            pack_columns(packing_items(k, m, item), panels, a)
+            if a_ready:
+                pack_rows(packing_items(k, m, item), panels, a.T)
+            else:
+                pack_columns(packing_items(k, m, item), panels, a)
         product_flipped(_items(n, m, item), c, b if swapped else b.T, view(panels), bias, code)
         return
     swapped = not adjacent(k, a.strides[1], item) and adjacent(m, a.strides[0], item)
