@@ -115,7 +115,8 @@ def test_nan_comes_out(row, dtype):
     first[place] = np.nan
     outputs = run(row, inputs)
     if is_elementwise(row):
-        assert np.flatnonzero(np.isnan(outputs[0])) == np.ravel_multi_index(place, first.shape)
+        found = np.flatnonzero(np.isnan(outputs[0])).tolist()
+        assert found == [np.ravel_multi_index(place, first.shape)], f"{row.name}: NaN misplaced"
     assert any(np.isnan(output).any() for output in outputs), f"{row.name} loses a NaN"
 
 

@@ -181,7 +181,7 @@ def _sliced(arguments, letter):
 
 
 def _is_row_operation(row):
-    if not direct(row) or row.name in COUPLED or row.group in ("losses", "masks", "optimizers"):
+    if not direct(row) or row.name in COUPLED or row.group in ("masks", "optimizers"):
         return False
     first = operation_of(row).outputs[:1]
     return bool(first and first[0].dims and len(first[0].dims) > 1 and first[0].dims[0] in "NM")
