@@ -7,13 +7,13 @@ from .measuring import Repeats
 
 
 def recorded(*calls):
-    """One side: the calls recorded in order, one after the other, and replayed."""
+    """One side: the calls recorded in order and replayed; None where they launch no kernels."""
     from fonio.kernels import record
 
     with record() as recording:
         for call in calls:
             call()
-    return Repeats(recording.replay, calls=len(calls))
+    return Repeats(recording.replay, calls=len(calls)) if len(recording) else None
 
 
 def replayed_and_called(call):

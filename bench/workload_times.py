@@ -6,6 +6,7 @@ import numpy as np
 
 from . import peers
 from .measuring import compare
+from .sides import recorded
 
 COPIES = 4
 COPIES_BYTES = 1 << 22  # beyond this the data is too long for a branch predictor to learn
@@ -23,11 +24,16 @@ def line(workload, size, seconds):
 
 
 def measure(workload, size, seconds=1.0, dtype=np.float32, threads=1):
-    """Compare a workload with its peers; inputs take turns, `out` exists where it is taken."""
+    """Compare a workload, replayed and called, with its peers.
+
+    Inputs take turns; `out` exists already where it is taken.
+    """
     copies = [workload.inputs(np.random.default_rng(seed), size, dtype) for seed in range(COPIES)]
     if sum(a.nbytes for a in copies[0] if isinstance(a, np.ndarray)) > COPIES_BYTES:
         copies = copies[:1]
-    sides = {"fonio": [_call(workload, inputs) for inputs in copies]}
+    calls = [_call(workload, inputs) for inputs in copies]
+    replayed = recorded(*calls)
+    sides = {"fonio": replayed, "called from Python": calls} if replayed else {"fonio": calls}
     for peer, build in workload.peers.items():
         if peers.find(peer):
             sides[peer] = [build(*inputs) for inputs in copies]
