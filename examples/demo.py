@@ -22,6 +22,7 @@ def draw(image):
 
 
 def main():
+    """Train, test and show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=40, help="passes over the data (40)")
     parser.add_argument("--quick", action="store_true", help="three epochs, for a test")
@@ -43,9 +44,7 @@ def main():
     probabilities = nn.predict_proba(model, x_test)
     show_mistakes(x_test, y_test, probabilities)
     speed = len(x) * (history.epochs - 1) / max(training, 1e-9)
-    print(
-        f"\n{history.epochs} epochs in {seconds:.2f} s, the first (which compiles or loads) included;"
-    )
+    print(f"\n{history.epochs} epochs in {seconds:.2f} s, with compiling or loading;")
     print(f"{speed:,.0f} samples a second after it.")
     print(f"test accuracy {100 * found['accuracy']:.2f} % ({len(x_test)} digits never trained on)")
 

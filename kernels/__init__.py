@@ -53,6 +53,7 @@ from .masks import dropout, dropout_backward, dropout_mask, shuffle
 from .matrix import (
     linear,
     linear_backward,
+    linear_backward_bias,
     linear_backward_input,
     linear_backward_weight,
     matmul,
@@ -105,6 +106,7 @@ __all__ = [
     "leaky_relu_backward",
     "linear",
     "linear_backward",
+    "linear_backward_bias",
     "linear_backward_input",
     "linear_backward_weight",
     "log",

@@ -1,4 +1,4 @@
-"""Sums and products of arrays as recorded kernels: what a closure of a layer may not do with NumPy."""
+"""Sums and products of arrays as recorded kernels: what a layer may not do with NumPy."""
 
 from .elementwise import elementwise
 

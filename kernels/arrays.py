@@ -10,6 +10,7 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def is_number(value):
+    """Tell whether `value` is a Python or NumPy number; booleans are not."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
@@ -33,6 +34,7 @@ def check_float(operation, name, value, dtype=None, like=None):
 
 
 def check_dtype(operation, name, value, dtype):
+    """Refuse an array of another dtype."""
     if value.dtype != dtype:
         raise TypeError(f"{operation}: {name} has dtype {value.dtype}, expected {np.dtype(dtype)}")
 
@@ -52,6 +54,7 @@ def spell(shape):
 
 
 def check_writable(operation, name, value):
+    """Refuse a read-only array that would be written."""
     if not value.flags.writeable:
         raise ValueError(f"{operation}: {name} is read-only, expected a writable array")
 
@@ -92,6 +95,7 @@ def check_fraction(operation, name, value):
 
 
 def check_number(operation, name, value):
+    """Refuse what is no number."""
     if not is_number(value):
         raise TypeError(f"{operation}: {name} is a {type(value).__name__}, expected a number")
 
@@ -113,5 +117,6 @@ def check_integer(operation, name, value, least=None):
 
 
 def check_known(operation, value, known, what="name"):
+    """Refuse a name that is not among the known ones, and list them."""
     if value not in known:
         raise ValueError(f"{operation}: unknown {what} {value!r}, expected one of {sorted(known)}")

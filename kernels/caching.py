@@ -30,9 +30,9 @@ PACKAGE = pathlib.Path(__file__).resolve().parent
 class _InnerCompiler(CompilerBase):
     """Compiles what is only called from other compiled code, and leaves its optimisation to them.
 
-    Each function of a chain of calls is then optimised once, where it is inlined, and not at every level
-    (a kernel of four levels compiles in 0.15 s, else in 0.35). They must be inlined: a call would
-    find the copy that is not optimised.
+    Each function of a chain of calls is then optimised once, where it is inlined, and not at every
+    level (a kernel of four levels compiles in 0.15 s, else in 0.35). They must be inlined: a call
+    would find the copy that is not optimised.
     """
 
     def define_pipelines(self):
@@ -61,6 +61,8 @@ def jit(function=None, *, cache=False, inner=False, wrapped=True, identity=()):
     extra = {"pipeline_class": _InnerCompiler, "forceinline": True} if inner else {}
     if inner or not wrapped:
         extra |= UNWRAPPED
+    if not wrapped and not cache:  # a formula that stays a call keeps the loop around it scalar
+        extra |= {"forceinline": True}
     dispatcher = njit(**OPTIONS, **extra)(named)
     dispatcher.fonio_identity = key
     if cache and cache_folder() is not None:
@@ -186,7 +188,8 @@ def cache_folder():
             return str(folder)
     warnings.warn(
         "fonio: no folder for compiled kernels can be written (tried "
-        f"{', '.join(map(str, candidates))}); each process compiles anew. Set NUMBA_CACHE_DIR to a writable folder.",
+        f"{', '.join(map(str, candidates))}); each process compiles anew. "
+        "Set NUMBA_CACHE_DIR to a writable folder.",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -252,7 +252,7 @@ class Operation:
 
 
 def _shown(parameters, inputs):
-    """Return the public parameters: an optional array defaults to None where what follows allows it."""
+    """Return the public parameters: optional arrays are None where what follows allows it."""
     shown = list(parameters)
     for i in reversed(range(len(inputs))):
         followed = i + 1 == len(shown) or shown[i + 1].default is not _MISSING

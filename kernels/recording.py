@@ -33,6 +33,7 @@ PIECE_SECONDS = 0.1  # Ctrl-C is seen between pieces of a replay
 
 
 def make_table(rows):
+    """Return the table that team.py walks, from (address, words, size, chunks) of each launch."""
     table = np.zeros((len(rows), team.COLUMNS), np.int64)
     for i, row in enumerate(rows):
         table[i, : team.BEFORE] = row
@@ -63,6 +64,7 @@ class Recording:
 
     def _close(self):
         self._table = make_table(self._rows)
+        self._threads = {}
 
     def __len__(self):
         return len(self._rows)
@@ -74,11 +76,17 @@ class Recording:
     @property
     def threads(self):
         """How many threads a replay uses: several only where they save more than they cost."""
+        allowed = team.get_num_threads()
         if self._table is None or not len(self):
             return 1
-        most = min(team.get_num_threads(), int(self._table[:, team.CHUNKS].max()))
+        if allowed not in self._threads:
+            self._threads[allowed] = self._useful_threads(allowed)
+        return self._threads[allowed]
+
+    def _useful_threads(self, allowed):
         chunks = self._table[:, team.CHUNKS]
-        saved = (chunks * (1 - 1 / np.minimum(chunks, max(most, 1)))).sum() * CHUNK_NS
+        most = min(allowed, int(chunks.max()))
+        saved = (chunks * (1 - 1 / np.minimum(chunks, most))).sum() * CHUNK_NS
         return most if saved > 2 * LAUNCH_NS * len(self) else 1
 
     def replay(self, times=1):

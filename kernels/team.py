@@ -36,6 +36,7 @@ SPINS = 4000  # about 4 us of waiting before the core is offered to others
 
 
 def new_state():
+    """Return the words that the threads of a replay share."""
     return np.zeros(STATE, np.int64)
 
 

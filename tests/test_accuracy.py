@@ -1,4 +1,4 @@
-"""Known results on real data: what each net must reach, as published or as other libraries reach it."""
+"""Known results on real data: what each net must reach, as others reach it."""
 
 import math
 
