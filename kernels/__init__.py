@@ -60,7 +60,7 @@ from .matrix import (
 )
 from .operations import operation
 from .optimizers import adam, adamw, clip_grad_norm, clip_grad_value, rmsprop, sgd
-from .philox import philox
+from .random_numbers import philox
 from .recording import Recording, not_recorded, record
 from .team import get_num_threads, set_num_threads
 

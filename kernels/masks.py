@@ -1,6 +1,6 @@
 """Dropout and its masks, and shuffling: everything that draws random numbers in a training step.
 
-A mask is never stored: it is a function of (seed, stream, step, element), see philox.py, and
+A mask is never stored: it is a function of (seed, stream, step, element), see random_numbers.py, and
 backward draws it again. An element is dropped where its word is below rate·2³².
 
 The rule: a mask's first n elements do not depend on the size of the array, nor on threads.
@@ -16,7 +16,7 @@ from .caching import jit
 from .launch import kernel
 from .native import independent_loop
 from .operations import copy_from_flat, one_element, operation
-from .philox import GROUP, draw, halves
+from .random_numbers import GROUP, draw, halves
 
 LANES = 16
 SHUFFLE = 0xFFFFFFFF  # the stream of shuffles, which no layer takes

@@ -27,7 +27,7 @@ def _philox(counter, key):
 
 
 def _words(count, seed, step, stream):
-    """The word of each element, as philox.py lays them out."""
+    """The word of each element, as random_numbers.py lays them out."""
     e = np.arange(count)
     counter = np.zeros((count, 4), np.uint32)
     counter[:, 0], counter[:, 1] = 16 * (e // 64) + e % 16, stream
