@@ -1,7 +1,7 @@
 """Dropout and its masks, and shuffling: everything that draws random numbers in a training step.
 
-A mask is never stored: it is a function of (seed, stream, step, element), see random_numbers.py, and
-backward draws it again. An element is dropped where its word is below rate·2³².
+A mask is never stored: it is a function of (seed, stream, step, element), see random_numbers.py,
+and backward draws it again. An element is dropped where its word is below rate·2³².
 
 The rule: a mask's first n elements do not depend on the size of the array, nor on threads.
 """
