@@ -151,7 +151,10 @@ class Module:
 
     def to(self, dtype):
         """Convert parameters and floating buffers to float32 or float64; return the module."""
-        dtype = np.dtype(dtype)
+        try:
+            dtype = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"to: dtype is {dtype!r}, expected float32 or float64") from None
         if dtype not in arrays.FLOATS:
             raise TypeError(f"to: dtype is {dtype}, expected float32 or float64")
         for module in self.modules():
@@ -199,6 +202,18 @@ class Sequential(Module):
     def children(self):
         for i, layer in enumerate(self.layers):
             yield str(i), layer
+
+    @property
+    def in_features(self):
+        """The width that the first layer with one expects, or None."""
+        wants = (_wanted(layer) for layer in self.layers)
+        return next((width for width in wants if width is not None), None)
+
+    @property
+    def out_features(self):
+        """The width that the last layer with one makes, or None."""
+        makes = (_made(layer) for layer in reversed(self.layers))
+        return next((width for width in makes if width is not None), None)
 
     def __len__(self):
         return len(self.layers)
@@ -259,17 +274,25 @@ def _check_once(model):
         seen.add(id(module))
 
 
+def _wanted(layer):
+    return getattr(layer, "in_features", None) or getattr(layer, "num_features", None)
+
+
+def _made(layer):
+    return getattr(layer, "out_features", None) or getattr(layer, "num_features", None)
+
+
 def _check_widths(layers):
     """Refuse a layer whose width does not fit the one before, naming both."""
     known, maker = None, None
     for i, layer in enumerate(layers):
-        wants = getattr(layer, "in_features", None) or getattr(layer, "num_features", None)
+        wants = _wanted(layer)
         if wants is not None and known is not None and wants != known:
             raise ValueError(
                 f"Sequential: layer {i} {layer!r} expects {wants} features, "
                 f"but layer {maker} {layers[maker]!r} makes {known}"
             )
-        makes = getattr(layer, "out_features", None) or wants
+        makes = _made(layer)
         if makes is not None:
             known, maker = makes, i
         elif not getattr(layer, "keeps_width", False):

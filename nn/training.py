@@ -63,6 +63,7 @@ def fit(
     weights = _weights("sample_weight", sample_weight, len(x), model.dtype)
     classes = _weights("class_weight", class_weight, output_width(model, x), model.dtype)
     x, y, weights, validation = _split(x, y, weights, validation)
+    _check_validation(model, loss, validation)
     optimizer = make_optimizer(optimizer, model)
     trainer = _Trainer(model, loss, optimizer, (x, y, weights), classes, batch_size, clip_norm)
     trainer.begin(seed, shuffle)
@@ -199,6 +200,17 @@ def _check_numbers(epochs, batch_size, clip_norm, schedule, callbacks, seed):
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"fit: callback is a {type(callback).__name__}, expected a function")
+
+
+def _check_validation(model, loss, validation):
+    """Refuse bad validation data before the first epoch, not after it."""
+    if validation is None:
+        return
+    x = prepare_inputs(validation[0], model.dtype, "fit: validation")
+    width = output_width(model, x)
+    y = prepare_targets(loss, validation[1], width, model.dtype, "fit: validation")
+    if len(y) != len(x):
+        raise ValueError(f"fit: validation: y has {len(y)} rows, expected {len(x)} as x has")
 
 
 def _weights(name, weights, count, dtype):

@@ -152,6 +152,7 @@ REFUSED = [
     (lambda: nn.SGD(nn.Linear(2, 2).parameters(), nesterov=True), ValueError, "nesterov has"),
     (lambda: nn.Adam(nn.Linear(2, 2).parameters(), betas=(1.0, 0.9)), ValueError, "is 1.0"),
     (lambda: nn.Linear(2, 2).to(np.int32), TypeError, "to: dtype is int32"),
+    (lambda: nn.Linear(2, 2).to("cuda"), TypeError, "to: dtype is 'cuda'"),
     (lambda: nn.init.kaiming_normal(np.zeros(3)), ValueError, r"weight has shape \(3,\)"),
 ]  # fmt: skip
 
@@ -167,6 +168,8 @@ def test_widths_that_do_not_fit_are_named():
         nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(100, 10))
     with pytest.raises(ValueError, match="layer 1 BatchNorm1d.*expects 8.*layer 0"):
         nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(8))
+    with pytest.raises(ValueError, match="layer 1 Linear.*expects 5.*layer 0 Sequential"):
+        nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), nn.Linear(5, 2))
 
 
 def test_a_module_may_stand_in_a_model_once():
