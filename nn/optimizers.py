@@ -3,7 +3,7 @@
 `lr` and the step count lie in one-element arrays, which recorded steps read: setting `optimizer.lr`
 takes effect in a replay.
 
-The rule: an optimizer packs its parameters into one arena (module.pack), so that a step is one
+The rule: an optimizer packs its parameters into one arena (arena.pack), so that a step is one
 kernel over one flat array, whatever the number of layers.
 """
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import kernels
 from ..kernels import arrays
-from .module import Parameter, pack
+from .arena import pack
+from .module import Parameter
 from .replay import advance
 
 

@@ -7,6 +7,7 @@ same bits. A layer that computes with NumPy would repeat old numbers: it is caug
 import numpy as np
 
 from .. import kernels
+from .inference import eval_mode
 from .losses import Loss, check_model, make_loss, prepare_targets
 from .module import tracing
 
@@ -166,14 +167,8 @@ def step(model, loss, optimizer, batch_size):
 
 def output_width(model, x):
     """Return how many outputs the model makes, from one or two rows in eval mode."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with kernels.not_recorded():
-            output = model(np.ascontiguousarray(x[:2]))
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with eval_mode(model), kernels.not_recorded():
+        output = model(np.ascontiguousarray(x[:2]))
     if output.ndim != 2:
         raise ValueError(f"fit: the model's output has shape {output.shape}, expected (N, outputs)")
     return output.shape[1]
