@@ -7,6 +7,7 @@ are joined as Chan, Golub & LeVeque 1979 do: Σ(x - mean)² = Σₖ [Mₖ + nₖ
 """
 
 import numpy as np
+from numba.extending import register_jitable
 
 from .caching import jit
 from .launch import kernel
@@ -89,15 +90,22 @@ def column_sum(y, x):
 
     x (N, C) -> y (C,)
     """
+    add_columns(y, x, False)
+
+
+@register_jitable
+def add_columns(total, x, accumulate):
+    """total[column] = Σ over rows of x[row, column], or add it there with `accumulate`."""
     partial = np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
     _sum(partial.shape[0], partial, x)
-    _add_chunks(x.shape[1], y, partial)
+    _add_chunks(x.shape[1], total, partial, accumulate)
 
 
-@kernel(cost=lambda total, partial: 0.2 * len(partial))
-def _add_chunks(start, stop, total, partial):
+@kernel(cost=lambda total, partial, accumulate: 0.2 * len(partial))
+def _add_chunks(start, stop, total, partial, accumulate):
     """total[column] = Σ over chunks of partial[chunk, column], in order."""
-    total[start:stop] = 0
+    if not accumulate:
+        total[start:stop] = 0
     for chunk in range(np.uintp(partial.shape[0])):
         for column in range(np.uintp(start), np.uintp(stop)):
             total[column] += partial[chunk, column]

@@ -11,8 +11,8 @@ from numba import types
 from numba.extending import overload
 
 from .arrays import check_known
-from .launch import kernel
-from .loops import chunks_of, for_each, sum_columns
+from .columns import add_columns
+from .loops import for_each
 from .microkernel import ADD, BIAS, RELU
 from .operations import operation
 from .products import adjacent, multiply_into, shared, view
@@ -114,29 +114,7 @@ def linear_backward_bias(dbias, dy, accumulate=False):
 
     dy (N, O) -> dbias (O,)
     """
-    chunks = chunks_of(dy.shape[0])
-    if chunks == 1 and not accumulate:
-        _sum_rows(1, dbias.reshape((1, dbias.size)), dy)
-    else:
-        partial = np.empty((chunks, dbias.size), dbias.dtype)
-        _sum_rows(chunks, partial, dy)
-        _add_partial(1, dbias, partial, accumulate)
-
-
-@sum_columns
-def _sum_rows(row, column, dy):
-    return dy[row, column]
-
-
-@kernel
-def _add_partial(start, stop, total, partial, accumulate):
-    """Add up the partial sums of all chunks, in order."""
-    columns = np.uintp(total.size)
-    if not accumulate:
-        total[:] = 0
-    for chunk in range(np.uintp(partial.shape[0])):
-        for column in range(columns):
-            total[column] += partial[chunk, column]
+    add_columns(dbias, dy, accumulate)
 
 
 @operation(
@@ -150,6 +128,4 @@ def linear_backward(dx, dweight, dbias, dy, x, weight):
     nothing = view(np.empty(1, dx.dtype))
     multiply_into(view(dx), view(dy), view(weight), nothing, 0)
     multiply_into(view(dweight), view(dy).T, view(x), nothing, 0)
-    partial = np.empty((chunks_of(dy.shape[0]), dbias.size), dbias.dtype)
-    _sum_rows(partial.shape[0], partial, dy)
-    _add_partial(1, dbias, partial, False)
+    add_columns(dbias, dy, False)
