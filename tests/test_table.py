@@ -63,6 +63,8 @@ def test_gradient(row):
     for size in row.test_sizes:
         dy, *rest = draw(row, size, "float64", seed=11)
         gradients = run(row, copies((dy, *rest)))
+        if row.before is not None:
+            rest = row.before(dy, *rest)
         for index, gradient in _paired(row, rest, gradients):
             _check_gradient(row, dy, rest, index, gradient, rng)
 

@@ -39,6 +39,11 @@ def _backward_inputs(function, rng, size, dtype):
     return _logits(rng, size, dtype), y.astype(dtype)
 
 
+def _logits_of(dy, y):
+    """Return logits whose softmax is y."""
+    return (np.log(y),)
+
+
 def _labels_inputs(rng, size, dtype):
     labels = rng.integers(0, size[1], size[0])
     labels[size[0] // 2] = 0  # one at least counts
@@ -164,6 +169,8 @@ for _name, _function in (("softmax", special.softmax), ("log_softmax", special.l
             call=getattr(kernels, f"{_name}_backward"),
             reference=_softmax_backward if _name == "softmax" else _log_softmax_backward,
             inputs=partial(_backward_inputs, _function),
+            forward=getattr(kernels, _name),
+            before=_logits_of if _name == "softmax" else None,  # log_softmax of its y is y
             sizes=ROWS,
             test_sizes=((0, 3), *ODD_ROWS),
             bytes=_once(3),

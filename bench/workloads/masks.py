@@ -113,6 +113,8 @@ register(
         call=kernels.dropout_backward,
         reference=_dropout,
         inputs=_inputs,
+        forward=kernels.dropout,
+        before=lambda dy, *key: (np.ones_like(dy), *key),
         sizes=SIZES,
         test_sizes=ODD,
         bytes=lambda size, itemsize: 2 * itemsize * _elements(size),

@@ -132,6 +132,7 @@ register(
         call=matrix.linear_backward,
         reference=_backward_reference,
         inputs=_backward_inputs,
+        forward=matrix.linear,
         sizes=MLP,
         test_sizes=ODD,
         peers={
@@ -147,6 +148,8 @@ register(
         call=matrix.linear_backward_input,
         reference=lambda dy, weight: np.einsum("no,oi->ni", *_double(dy, weight)),
         inputs=partial(_backward_inputs, wanted="dy weight"),
+        forward=lambda x, weight: matrix.linear(x, weight),
+        before=lambda dy, weight: (np.ones((len(dy), weight.shape[1])), weight),
         sizes=MLP,
         test_sizes=ODD,
         peers={"numpy": _numpy(np.matmul), "torch": _torch(lambda dy, weight: dy @ weight)},
@@ -159,6 +162,8 @@ register(
         call=matrix.linear_backward_weight,
         reference=lambda dy, x: np.einsum("no,ni->oi", *_double(dy, x)),
         inputs=partial(_backward_inputs, wanted="dy x"),
+        forward=lambda weight, x: matrix.linear(x, weight),
+        before=lambda dy, x: (np.ones((dy.shape[1], x.shape[1])), x),
         sizes=MLP,
         test_sizes=ODD,
         peers={
@@ -174,6 +179,10 @@ register(
         call=matrix.linear_backward_bias,
         reference=lambda dy: _double(dy)[0].sum(0),
         inputs=partial(_backward_inputs, wanted="dy"),
+        forward=lambda bias, dy: matrix.linear(
+            np.ones((len(dy), 1)), np.ones((len(bias), 1)), bias
+        ),
+        before=lambda dy: (np.ones(dy.shape[1]), dy),
         sizes=MLP,
         test_sizes=ODD,
         peers={

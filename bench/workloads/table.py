@@ -28,6 +28,7 @@ class Workload:
     sizes: tuple  # benchmarked sizes, each a tuple of ints
     test_sizes: tuple  # odd, tiny and empty sizes for the tests
     forward: Callable | None = None  # of a backward: f(*inputs[1:]), whose gradients `call` returns
+    before: Callable | None = None  # before(*inputs) -> forward's arguments, where it takes others
     peers: dict = field(
         default_factory=dict
     )  # "numpy" | "torch" | "jax" -> build(*inputs) -> call()
