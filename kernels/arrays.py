@@ -47,8 +47,15 @@ def check_shape(operation, name, shape, expected):
         raise ValueError(f"{operation}: {name} has shape {shape}, expected {spell(expected)}")
 
 
+def may_lack(dims):
+    """Tell whether the last of these sizes may be missing: (N, C, L?)."""
+    return bool(dims) and isinstance(dims[-1], str) and dims[-1].endswith("?")
+
+
 def spell(shape):
     """Spell a shape whose sizes are numbers or letters, as Python spells a tuple."""
+    if may_lack(shape):
+        return f"{spell(shape[:-1])} or {spell((*shape[:-1], shape[-1][:-1]))}"
     inner = ", ".join(map(str, shape))
     return f"({inner},)" if len(shape) == 1 else f"({inner})"
 

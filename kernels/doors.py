@@ -10,6 +10,8 @@ from numba.core import cgutils, errors
 from numba.core.imputils import impl_ret_borrowed, lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 
+from . import arrays
+
 _WORD = ir.IntType(64)
 
 
@@ -88,7 +90,8 @@ def _check_array(operation, argument, kind, dtype, written=False):
     name, who = operation.name, argument.name
     if not isinstance(kind, types.Array):
         raise errors.TypingError(f"{name}: {who} is a {kind}, expected an array")
-    if argument.dims is not None and kind.ndim != len(argument.dims):
+    least = len(argument.dims or ()) - arrays.may_lack(argument.dims)
+    if argument.dims is not None and not least <= kind.ndim <= len(argument.dims):
         raise errors.TypingError(
             f"{name}: {who} has {kind.ndim} dimensions, expected {len(argument.dims)}"
         )
@@ -259,15 +262,14 @@ class _Checker:
 
     def _check_sizes(self, argument, struct, kind, known):
         shape = cgutils.unpack_tuple(self.builder, struct.shape)
-        if argument.dims is None:
-            dims = [("...", axis) for axis in range(kind.ndim)]
+        dims = (argument.dims or ())[: kind.ndim]
+        if argument.dims is None or arrays.may_lack(argument.dims):
+            dims = dims or [("...", axis) for axis in range(kind.ndim)]
             if known.setdefault("ndim", kind.ndim) != kind.ndim:
                 raise errors.TypingError(
                     f"{self.operation.name}: {argument.name} has {kind.ndim} dimensions, "
                     f"expected {known['ndim']}"
                 )
-        else:
-            dims = argument.dims
         for axis, dim in enumerate(dims):
             size = _WORD(dim) if isinstance(dim, int) else known.setdefault(dim, shape[axis])
             if size is shape[axis]:

@@ -5,7 +5,8 @@ A *declaration* names the arrays and their shapes, inputs before the arrow and o
     "x (N, C), gamma (C), labels (N) int64, bias? (C) -> y (N, C), mean (C)"
 
 `(...)` is any shape, the same wherever it stands; such arrays reach the kernels flat. `?` marks an
-array that may be None, `!` one that is written in place. The *run function* takes the outputs, the
+array that may be None, `!` one that is written in place; `(N, C, L?)` is `(N, C)` or `(N, C, L)`,
+the same wherever it stands. The *run function* takes the outputs, the
 arrays, then the numbers; it may allocate scratch, reckon with shapes and call kernels, nothing
 else: Python runs it to launch and to record, and njit compiles it as it stands. doors.py makes the
 njit side.
@@ -167,6 +168,9 @@ class Operation:
 
     def _match(self, argument, shape, sizes):
         dims = argument.dims
+        if dims is not None and len(shape) == len(dims) - 1 and arrays.may_lack(dims):
+            sizes.setdefault(dims[-1], None)
+            dims = self._present(dims, sizes)
         if dims is None:
             fits = sizes.setdefault("...", shape) == shape
         else:
@@ -179,7 +183,12 @@ class Operation:
             arrays.check_shape(self.name, argument.name, shape, expected)
 
     def _known(self, dims, sizes):
-        return tuple(sizes.get(dim, dim) for dim in dims)
+        return tuple(sizes.get(dim, dim) for dim in self._present(dims, sizes))
+
+    def _present(self, dims, sizes):
+        """Return the dims without a last one that the arrays before were found to lack."""
+        lacking = dims and sizes.get(dims[-1], dims[-1]) is None
+        return dims[:-1] if lacking else dims
 
     def check_scalars(self, rest, dtype):
         """Turn numbers that kernels read from memory into one-element arrays."""
