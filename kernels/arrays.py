@@ -5,6 +5,10 @@ The rule: each check raises before anything is written, as `operation: argument 
 """
 
 import numpy as np
+from numba import types
+from numba.extending import overload
+
+from .device import DeviceArray, adopt, empty, from_host, is_foreign, phantom
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -14,13 +18,70 @@ def is_number(value):
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
+def is_array(value):
+    """Tell whether `value` is an array of ours: a NumPy array, or a DeviceArray."""
+    return isinstance(value, np.ndarray | DeviceArray)
+
+
 def check_array(operation, name, value):
-    """Refuse what is not a plain, aligned NumPy array."""
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+    """Return `value` as a NumPy or device array; refuse what is no plain, aligned array."""
+    if is_foreign(value):
+        value = adopt(value)
+    if not is_array(value) or isinstance(value, np.ma.MaskedArray):
         kind = type(value).__name__
         raise TypeError(f"{operation}: {name} is a {kind}, expected a NumPy array")
     if not value.flags.aligned:
         raise ValueError(f"{operation}: {name} is not aligned in memory, expected an aligned array")
+    return value
+
+
+def check_one_device(operation, named):
+    """Refuse arrays of several devices; `named` are pairs (name, array or None)."""
+    first = None
+    for name, value in named:
+        if not is_array(value):
+            continue
+        if first is None:
+            first = name, value
+        elif device_of(value) is not device_of(first[1]):
+            raise ValueError(
+                f"{operation}: {first[0]} {_place(first[1])} and {name} {_place(value)}, "
+                "expected one device"
+            )
+
+
+def device_of(array):
+    """Return the CUDA device of an array, None for NumPy's."""
+    return array.device if isinstance(array, DeviceArray) else None
+
+
+def _place(array):
+    return "is on cuda" if isinstance(array, DeviceArray) else "is a NumPy array"
+
+
+def new(like, shape, dtype):
+    """Return a new array where `like` lives, its values not set."""
+    device = device_of(like)
+    return np.empty(shape, dtype) if device is None else empty(device, shape, dtype)
+
+
+def put(like, array):
+    """Return a NumPy array where `like` lives: as it is, or a copy on the device."""
+    device = device_of(like)
+    return array if device is None else from_host(device, array)
+
+
+def scratch(like, shape):
+    """Return a new array of the dtype of `like`, where it lives; in run functions, and in njit."""
+    return new(like, shape, like.dtype)
+
+
+@overload(scratch)
+def _scratch_in_njit(like, shape):
+    def make(like, shape):
+        return np.empty(shape, like.dtype)
+
+    return make if isinstance(like, types.Array) else None
 
 
 def check_float(operation, name, value, dtype=None, like=None):
@@ -68,7 +129,9 @@ def check_writable(operation, name, value):
 
 def check_apart(operation, name, written, others, may_equal):
     """Refuse a written array that shares memory with another, unless it may be exactly that."""
+    written = phantom(written)
     for other_name, other in others:
+        other = phantom(other)
         allowed = may_equal is True or other_name in may_equal
         if not np.may_share_memory(written, other) or (allowed and _exactly(written, other)):
             continue

@@ -4,6 +4,9 @@ A kernel is a *share*: `body(start, stop, *args)` does the items [start, stop) o
 launch is the address of the kernel's entry, the size of the index space, and the arguments
 flattened to machine words. A recording is a table of launches; team.py walks it.
 
+On CUDA arrays the same kernel runs on the GPU: its share, retargeted, is spread over threads as its
+`spread` says (spread.py).
+
 The rule: a kernel trusts its arguments. Everything is checked before, at the public function.
 """
 
@@ -16,8 +19,10 @@ from numba.np.numpy_support import from_dtype
 
 from . import team
 from .caching import jit, specialise
+from .device import DeviceArray
 from .native import unpack
 from .recording import CHUNK_NS, current
+from .spread import SPREADS
 
 EAGER_CHUNKS = 50  # an eager launch wakes helpers (10 us) only for more than 200 us of work
 
@@ -30,11 +35,17 @@ def _serial(size, *args):
     share(0, size, *args)  # noqa: F821
 
 
-def kernel(share=None, *, cost=None, identity=()):
-    """Make a share `body(start, stop, *args)` a Kernel; `cost(*args)` estimates ns for one item."""
+def kernel(share=None, *, cost=None, identity=(), spread="item", columns=None):
+    """Make a share `body(start, stop, *args)` a Kernel; `cost(*args)` estimates ns for one item.
+
+    On CUDA `spread` says which threads do an item together, and with "cells" `columns(*args)` how
+    many columns they share (else the last size of the first argument).
+    """
     if share is None:
-        return functools.partial(kernel, cost=cost, identity=identity)
-    return Kernel(share, lambda: share, cost, identity)
+        return functools.partial(
+            kernel, cost=cost, identity=identity, spread=spread, columns=columns
+        )
+    return Kernel(share, lambda: share, cost, identity, spread, columns)
 
 
 class Kernel:
@@ -42,17 +53,24 @@ class Kernel:
 
     From Python it runs on as many threads as the work is worth and, inside `with record()`, is
     written down. From njit it runs on the calling thread. Arguments are arrays, numbers, booleans
-    and None.
+    and None; with CUDA arrays it runs on the GPU.
     """
 
-    def __init__(self, owner, make_share, cost=None, identity=()):
+    def __init__(
+        self, owner, make_share, cost=None, identity=(), spread="item", columns=None,
+        make_device_share=None,
+    ):  # fmt: skip
         self._owner, self._make_share, self._cost, self._identity = (
             owner,
             make_share,
             cost,
             identity,
         )
-        self._addresses = {}
+        if spread not in SPREADS:
+            raise ValueError(f"{owner.__name__}: unknown spread {spread!r}, expected {SPREADS}")
+        self.spread, self._columns = spread, columns
+        self._make_device_share = make_device_share or make_share
+        self._addresses, self._on_device = {}, {}
         self.__name__, self.__doc__ = owner.__name__, owner.__doc__
         self.__module__, self.__qualname__ = owner.__module__, owner.__qualname__
 
@@ -81,6 +99,9 @@ class Kernel:
         return self.share.fonio_identity
 
     def __call__(self, size, *args):
+        if DeviceArray in map(type, args):
+            self._launch_on_device(size, args)
+            return
         address = self.address(args)
         words = _words(args)
         chunks = self._chunks(size, args)
@@ -113,6 +134,40 @@ class Kernel:
         worth = int(size * self._cost(*args) / CHUNK_NS)
         return max(1, min(worth, size, team.MAX_CHUNKS))
 
+    def _launch_on_device(self, size, args):
+        if size == 0:
+            return
+        launch = self.prepare(size, args)
+        recording = current()
+        if recording is not None:
+            recording.add_launch(launch, args)
+        launch.run()
+
+    def prepare(self, size, args):
+        """Return a launch on the device of `args`, with a method run(); compile it if need be."""
+        from .cuda_loops import TEAMS
+
+        device = next(arg.device for arg in args if isinstance(arg, DeviceArray))
+        kinds = tuple(map(_kind, args))
+        key = (device, kinds, self.device_variant(args))
+        if key not in self._on_device:
+            entry = self.device_entry(key[2])
+            self._on_device[key] = device.compile(entry, {}, kinds)
+        columns = self._columns(*args) if self._columns else _columns_of(args[0])
+        grid, block = TEAMS[self.spread].shape(device, size, columns)
+        name = f"{self.__module__.rpartition('.')[2]}.{self.__name__}"
+        return device.prepare(name, self._on_device[key], grid, block, kinds, size, args)
+
+    def device_variant(self, args):
+        """Return which of its CUDA texts suits these arguments; None where there is one alone."""
+        return None
+
+    def device_entry(self, variant=None):
+        """Return the CUDA kernel as plain Python: entry(size, *args)."""
+        from .cuda_loops import TEAMS
+
+        return TEAMS[self.spread].entry(self._make_device_share())
+
     def assembly(self, *args):
         """Return the machine code for arguments like these, compiled afresh."""
         fresh = jit(self.entry.py_func)
@@ -129,6 +184,11 @@ def _typeof_kernel(value, context):
     return types.Dispatcher(value.serial)
 
 
+def _columns_of(array):
+    shape = getattr(array, "shape", ())
+    return shape[-1] if shape else 1
+
+
 def _kind_key(arg):
     if isinstance(arg, np.ndarray):
         return arg.dtype, arg.ndim, arg.flags.c_contiguous
@@ -140,7 +200,7 @@ _SCALARS = {int: types.int64, float: types.float64, bool: types.boolean}
 
 def _kind(arg):
     """Return the Numba type of an argument. Arrays are always mutable ones: the doors check."""
-    if isinstance(arg, np.ndarray):
+    if isinstance(arg, np.ndarray | DeviceArray):
         layout = "C" if arg.flags.c_contiguous else "A"
         return types.Array(from_dtype(arg.dtype), arg.ndim, layout)
     if arg is None:

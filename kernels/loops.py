@@ -13,6 +13,7 @@ from numba.extending import register_jitable
 from .caching import jit, specialise
 from .launch import Kernel
 from .native import independent_loop
+from .spread import my_range
 
 CHUNK = 64  # rows that sum_columns adds up in one partial sum
 
@@ -31,6 +32,18 @@ def _each_cell(start, stop, *args):
     columns = np.uintp(args[0].shape[1])
     for row in range(np.uintp(start), np.uintp(stop)):
         loop(np.uintp(0), columns, (row,), args)  # noqa: F821
+
+
+def _sum_chunks_on_device(start, stop, partial, *args):
+    columns, rows = np.uintp(partial.shape[1]), args[0].shape[0]
+    for chunk in range(np.uintp(start), np.uintp(stop)):
+        first = chunk * np.uintp(CHUNK)
+        last = min(np.uintp(rows), first + np.uintp(CHUNK))
+        for column in my_range(np.uintp(0), columns):
+            total = partial.dtype.type(0)
+            for row in range(first, last):
+                total += body(row, column, *args)  # noqa: F821
+            partial[chunk, column] = total
 
 
 def _sum_chunks(start, stop, partial, *args):
@@ -71,7 +84,7 @@ def for_each(body=None, *, cost=0.3, identity=()):
         loop = independent_loop(jit(body, wrapped=False, identity=identity))
         return specialise(_each, body, "each", identity, loop=loop)
 
-    return _kernel(body, share, cost, identity)
+    return _kernel(body, share, cost, identity, "grid")
 
 
 def for_each_row(body=None, *, cost=1.0, identity=()):
@@ -96,7 +109,7 @@ def for_each_cell(body=None, *, cost=0.3, identity=()):
         loop = independent_loop(jit(body, wrapped=False, identity=identity), leading=1)
         return specialise(_each_cell, body, "each_cell", identity, loop=loop)
 
-    return _kernel(body, share, _columns_cost(cost), identity)
+    return _kernel(body, share, _columns_cost(cost), identity, "cells")
 
 
 def sum_columns(body=None, *, cost=0.3, identity=()):
@@ -117,8 +130,11 @@ def sum_columns(body=None, *, cost=0.3, identity=()):
             loops[name] = independent_loop(jit(add, wrapped=False, identity=identity), leading=2)
         return specialise(_sum_chunks, body, "sum_columns", identity, **loops)
 
+    def device_share():
+        return specialise(_sum_chunks_on_device, body, "sum_columns", identity, body=body)
+
     chunk_cost = _columns_cost(cost * CHUNK)
-    return _kernel(body, share, chunk_cost, identity)
+    return _kernel(body, share, chunk_cost, identity, "cells", device_share)
 
 
 @register_jitable
@@ -131,5 +147,6 @@ def _columns_cost(each):
     return lambda *args: each * args[0].shape[-1]
 
 
-def _kernel(body, share, cost, identity):
-    return Kernel(body, share, cost if callable(cost) else lambda *args: cost, identity)
+def _kernel(body, share, cost, identity, spread="item", device_share=None):
+    each = cost if callable(cost) else lambda *args: cost
+    return Kernel(body, share, each, identity, spread, make_device_share=device_share)

@@ -196,6 +196,7 @@ def independent_loop(body, leading=0):
 
         return types.void(types.uintp, types.uintp, first, args), codegen
 
+    loop.fonio_loop = body.py_func  # for the same loop on CUDA
     return loop
 
 

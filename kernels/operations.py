@@ -87,6 +87,7 @@ class Operation:
         self.run, self.name, self.owner = run, run.__name__, owner or run
         self.inputs, self.outputs = parse(declaration)
         self.in_place, self.scalars, self.check, self.strided = in_place, scalars, check, strided
+        self.device_run = None
         parameters = list(inspect.signature(run).parameters.values())
         names = [argument.name for argument in (*self.outputs, *self.inputs)]
         if [parameter.name for parameter in parameters[: len(names)]] != names:
@@ -114,22 +115,30 @@ class Operation:
         doors.open_door(self, public)
         return public
 
+    def on_device(self, run):
+        """Let another run function, of the same arguments, serve CUDA arrays."""
+        self.device_run = run
+        return run
+
     def call(self, *args, **kwargs):
         values = self.bind(args, kwargs)
         out = values.pop() if self.outputs else None
         given, rest = values[: len(self.inputs)], values[len(self.inputs) :]
         sizes, dtype = self.check_inputs(given)
+        like = next(array for array in given if array is not None)
         if self.scalars:
-            rest = self.check_scalars(rest, dtype)
+            rest = self.check_scalars(rest, dtype, like)
         if self.check is not None:
-            self.check(self.name, sizes, dict(zip(self.names, values, strict=False)))
-        results = self.make_outputs(out, sizes, dtype, given)
+            self.check(self.name, sizes, dict(zip(self.names, [*given, *rest], strict=False)))
+        results = self.make_outputs(out, sizes, dtype, given, like)
         for argument, array in zip(self.inputs, given, strict=True):
             if argument.written and array is not None:
                 self._check_written(argument.name, array, given)
         self._launch(results, given, rest)
         if not results:
             return None
+        if out is not None:
+            return out
         return results[0] if len(results) == 1 else tuple(results)
 
     def bind(self, args, kwargs):
@@ -152,19 +161,31 @@ class Operation:
             raise TypeError(f"{self.name}: {error}") from None
 
     def check_inputs(self, given):
-        """Check kinds and shapes; return the sizes by letter, and the dtype of the float arrays."""
+        """Check kinds and shapes; return the sizes by letter, and the dtype of the float arrays.
+
+        Other libraries' CUDA arrays in `given` become ours.
+        """
         sizes, dtype, like = {}, None, ""
-        for argument, value in zip(self.inputs, given, strict=True):
+        for i, (argument, value) in enumerate(zip(self.inputs, given, strict=True)):
             if value is None and argument.optional:
                 continue
-            arrays.check_array(self.name, argument.name, value)
+            value = given[i] = arrays.check_array(self.name, argument.name, value)
             if argument.dtype is not None:
                 arrays.check_dtype(self.name, argument.name, value, argument.dtype)
             elif dtype is None or value.dtype != dtype:
                 arrays.check_float(self.name, argument.name, value, dtype, like)
                 dtype, like = value.dtype, argument.name
             self._match(argument, value.shape, sizes)
+        if len(given) > 1:
+            self._check_one_device(given)
         return sizes, dtype
+
+    def _check_one_device(self, given):
+        if any(type(value) is arrays.DeviceArray for value in given):
+            named = [
+                (argument.name, value) for argument, value in zip(self.inputs, given, strict=True)
+            ]
+            arrays.check_one_device(self.name, named)
 
     def _match(self, argument, shape, sizes):
         dims = argument.dims
@@ -190,23 +211,23 @@ class Operation:
         lacking = dims and sizes.get(dims[-1], dims[-1]) is None
         return dims[:-1] if lacking else dims
 
-    def check_scalars(self, rest, dtype):
+    def check_scalars(self, rest, dtype, like):
         """Turn numbers that kernels read from memory into one-element arrays."""
         done = []
         for name, value in zip(self.names[len(self.inputs) :], rest, strict=False):
             if name in self.scalars:
                 wanted = np.dtype(self.scalars[name] or dtype)
-                value = one_element(self.name, name, value, wanted)
+                value = one_element(self.name, name, value, wanted, like)
             done.append(value)
         return done
 
-    def make_outputs(self, out, sizes, dtype, given):
+    def make_outputs(self, out, sizes, dtype, given, like):
         """Allocate the outputs, or check those given as `out`."""
         if not self.outputs:
             return []
         if out is None:
             return [
-                np.empty(self._shape(argument, sizes), argument.dtype or dtype)
+                arrays.new(like, self._shape(argument, sizes), argument.dtype or dtype)
                 for argument in self.outputs
             ]
         several = len(self.outputs) > 1
@@ -216,9 +237,10 @@ class Operation:
                 f"{self.name}: out is not a tuple of {len(self.outputs)} arrays ({names})"
             )
         results = list(out) if several else [out]
-        for argument, result in zip(self.outputs, results, strict=True):
+        for i, argument in enumerate(self.outputs):
             name = f"out {argument.name}" if several else "out"
-            arrays.check_array(self.name, name, result)
+            result = results[i] = arrays.check_array(self.name, name, results[i])
+            arrays.check_one_device(self.name, ((self.names[0], like), (name, result)))
             arrays.check_dtype(self.name, name, result, argument.dtype or dtype)
             arrays.check_shape(self.name, name, result.shape, self._shape(argument, sizes))
             self._check_written(name, result, given)
@@ -245,7 +267,8 @@ class Operation:
         arguments = (*self.outputs, *self.inputs)
         everything = (*results, *given)
         ready = [self._ready(*pair) for pair in zip(arguments, everything, strict=True)]
-        self.run(*ready, *rest)
+        run = self.run if self.device_run is None or not _on_device(ready) else self.device_run
+        run(*ready, *rest)
         for i, array in enumerate(everything):
             if (i < len(results) or arguments[i].written) and not self._as_is(array):
                 copy_from_flat(array, ready[i].reshape(-1))
@@ -260,6 +283,10 @@ class Operation:
         return whole
 
 
+def _on_device(ready):
+    return any(type(array) is arrays.DeviceArray for array in ready)
+
+
 def _shown(parameters, inputs):
     """Return the public parameters: optional arrays are None where what follows allows it."""
     shown = list(parameters)
@@ -270,9 +297,11 @@ def _shown(parameters, inputs):
     return shown
 
 
-def one_element(operation, name, value, dtype):
-    """Return `value` as a one-element array that kernels read at each replay."""
-    if isinstance(value, np.ndarray):
+def one_element(operation, name, value, dtype, like=None):
+    """Return `value` as a one-element array that kernels read at each replay, where `like` is."""
+    if arrays.is_array(value) or arrays.is_foreign(value):
+        value = arrays.check_array(operation, name, value)
+        arrays.check_one_device(operation, (("the array", like), (name, value)))
         arrays.check_dtype(operation, name, value, dtype)
         if value.size != 1:
             raise ValueError(f"{operation}: {name} has shape {value.shape}, expected one element")
@@ -281,7 +310,7 @@ def one_element(operation, name, value, dtype):
         arrays.check_integer(operation, name, value)
     else:
         arrays.check_number(operation, name, value)
-    return np.array([value], dtype)
+    return arrays.put(like, np.array([value], dtype))
 
 
 @for_each(cost=3.0)
@@ -300,7 +329,7 @@ def contiguous(x):
     """Return x as it is where it is C-contiguous, else a copy made by a recorded kernel."""
     if x.flags.c_contiguous:
         return x
-    copy = np.empty(x.shape, x.dtype)
+    copy = arrays.scratch(x, x.shape)
     _read_flat(x.size, copy.reshape(-1), x)
     return copy
 

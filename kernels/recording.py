@@ -25,10 +25,12 @@ from numba.extending import (
 )
 
 from . import team
+from .device import DeviceArray
 
 _local = threading.local()
 CHUNK_NS = 4000.0  # a chunk worth claiming: a claim and the wait at its end cost about 100 ns
 LAUNCH_NS = 150.0  # what the team pays for each launch, shared or not
+WALKS = 16  # of a recording in one CUDA graph, where it is replayed that often
 PIECE_SECONDS = 0.1  # Ctrl-C is seen between pieces of a replay
 
 
@@ -45,11 +47,13 @@ class Recording:
     """A list of launches to run again: `replay()` from Python and from njit code that is given it.
 
     It keeps alive every array that it names. One lock each: two threads that replay the same
-    recording take turns; two recordings run at the same time.
+    recording take turns; two recordings run at the same time. What was recorded on a CUDA device is
+    replayed as one CUDA graph.
     """
 
     def __init__(self):
         self._rows, self._kept, self._guards = [], [], []
+        self._graph = None
         self._work = 0.0
         self._seconds = 0.0  # of one walk, as last seen
         self._table = None
@@ -62,8 +66,22 @@ class Recording:
         self._rows.append((address, words.ctypes.data, size, chunks))
         self._kept.append((words, args))
 
+    def add_launch(self, launch, args):
+        """Write down one launch on a device."""
+        self._rows.append(launch)
+        self._kept.append(args)
+
     def _close(self):
-        self._table = make_table(self._rows)
+        on_device = [row for row in self._rows if not isinstance(row, tuple)]
+        if on_device and len(on_device) < len(self._rows):
+            raise RuntimeError(
+                f"record: {on_device[0].name} ran on cuda and other kernels on NumPy arrays, "
+                "expected one device"
+            )
+        if on_device:
+            device = next(a.device for a in self._kept[0] if isinstance(a, DeviceArray))
+            self._graph = Graph(device, self._rows)
+        self._table = make_table([] if on_device else self._rows)
         self._threads = {}
 
     def __len__(self):
@@ -77,7 +95,7 @@ class Recording:
     def threads(self):
         """How many threads a replay uses: several only where they save more than they cost."""
         allowed = team.get_num_threads()
-        if self._table is None or not len(self):
+        if self._table is None or not len(self) or self._graph is not None:
             return 1
         if allowed not in self._threads:
             self._threads[allowed] = self._useful_threads(allowed)
@@ -104,6 +122,9 @@ class Recording:
         if not len(self):
             return
         with self._lock:
+            if self._graph is not None:
+                self._graph.replay(times)
+                return
             threads = self.threads
             while times > 0:
                 piece = times
@@ -121,12 +142,52 @@ class Recording:
         """The table that njit code walks; asked for when the recording is passed to it."""
         if self._table is None:
             raise RuntimeError("replay: the recording is not finished, leave `with record()` first")
+        if self._graph is not None:
+            raise RuntimeError("replay: a recording on cuda is replayed from Python, not from njit")
         for check in self._guards:
             check()
         return self._table
 
     def __repr__(self):
         return f"<Recording of {len(self)} launches>"
+
+
+class Graph:
+    """The launches of a recording on a device, captured: one call runs one walk, or many."""
+
+    def __init__(self, device, launches):
+        self._device, self._launches = device, launches
+        self._captured = {}
+        self._seconds = 0.0  # of one walk, as last seen
+
+    def replay(self, times):
+        """Run all launches `times` times; Ctrl-C is seen about ten times a second."""
+        while times > 0:
+            piece = 1
+            if self._seconds > 0:
+                piece = max(1, min(times, int(PIECE_SECONDS / self._seconds)))
+            before = time.perf_counter()
+            self._run(piece)
+            self._device.synchronize()
+            self._seconds = max((time.perf_counter() - before) / piece, 1e-9)
+            times -= piece
+
+    def _run(self, times):
+        many, rest = divmod(times, WALKS)
+        for _ in range(many):
+            self._walk(WALKS)
+        for _ in range(rest):
+            self._walk(1)
+
+    def _walk(self, walks):
+        if walks not in self._captured:
+            self._captured[walks] = self._device.capture(self._launches, walks)
+        graph = self._captured[walks]
+        if graph is not None:
+            graph()
+            return
+        for launch in self._launches * walks:
+            launch.run()
 
 
 _recordings = weakref.WeakSet()
