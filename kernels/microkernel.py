@@ -25,7 +25,7 @@ _NAMES = (
 _I1, _WORD = ir.IntType(1), ir.IntType(64)
 
 
-class _Strip(Emitter):
+class Strip(Emitter):
     """C[rows, cols] = A[rows, k] B[k, cols], with cols at most TILE_VECTORS vectors."""
 
     def __init__(self, context, builder, kind, padded, args):
@@ -151,7 +151,7 @@ class _Strip(Emitter):
         return merged
 
 
-class _FlippedStrip(_Strip):
+class _FlippedStrip(Strip):
     """The same for a C whose rows are adjacent in memory: each tile is transposed on the stack."""
 
     def emit(self):
@@ -189,7 +189,7 @@ def strip(typing, like, padded, flipped, sizes, operands, code):
     any strides; b (kc, cols) with adjacent columns, filled up to whole vectors if `padded`;
     c (rows, cols) with adjacent columns and lines c_line apart or, if `flipped`, adjacent rows.
     """
-    form = _FlippedStrip if flipped.literal_value else _Strip
+    form = _FlippedStrip if flipped.literal_value else Strip
 
     def codegen(context, builder, signature, args):
         words = [x for pack in args[3:5] for x in cgutils.unpack_tuple(builder, pack)]
@@ -206,7 +206,7 @@ def copy_lines(typing, like, count, columns, target, target_row, source, source_
 
     def codegen(context, builder, signature, args):
         _, count, columns, target, target_row, source, source_row = args
-        emitter = _Strip(context, builder, like.dtype, 0, [None, columns, *[None] * 10])
+        emitter = Strip(context, builder, like.dtype, 0, [None, columns, *[None] * 10])
         for vectors, condition in emitter.widths():
             with builder.if_then(condition):
                 masks = emitter.edges(vectors)
@@ -233,7 +233,7 @@ def transpose_square(typing, like, target, target_row, source, source_row, rows)
         for i in map(_WORD, range(emitter.lanes)):
             row = builder.select(builder.icmp_signed("<", i, last), i, last)
             lines.append(emitter.load(emitter.place(source, (row, source_row))))
-        for i, line in enumerate(emitter.transpose(lines)):
+        for i, line in enumerate(emitter.transpose_square(lines)):
             emitter.store(line, emitter.place(target, (i, target_row)))
         return context.get_dummy_value()
 

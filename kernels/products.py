@@ -14,6 +14,7 @@ from .caching import _InnerCompiler
 from .launch import kernel
 from .loops import for_each_cell
 from .microkernel import ADD, strip
+from .narrow import NARROW, narrow_strip
 from .packing import (
     PANEL,
     VECTOR,
@@ -38,6 +39,30 @@ def _cost(c, a, b, bias, code):
     """About how many ns an item takes, at four multiply-adds of a vector a ns."""
     rows = min(ROW_BLOCK, max(a.shape))
     return rows * b.shape[0] * PANEL / VECTOR / 4
+
+
+@kernel(cost=lambda c, a, *_: VECTOR / c.itemsize * a.shape[1] * NARROW / 4)
+def product_narrow(start, stop, c, a, b, bias, code):
+    """C = A·Bᵀ for at most NARROW rows of b, by items of a vector's lanes of rows of a."""
+    rows, k = a.shape
+    lanes = VECTOR // c.itemsize
+    for block in range(start, stop):
+        i = block * lanes
+        for k0 in range(0, k, K_BLOCK):
+            kc = min(K_BLOCK, k - k0)
+            todo = code if k0 + kc == k else code & ADD
+            if k0 > 0:
+                todo |= ADD
+            at = a.ctypes.data + i * a.strides[0] + k0 * a.itemsize
+            b_at = b.ctypes.data + k0 * b.strides[1]
+            c_at = c.ctypes.data + i * c.strides[0]
+            operands = (b_at, b.strides[0], b.strides[1], at, a.strides[0])
+            narrow_strip(
+                c,
+                (c.shape[1], min(lanes, rows - i), kc),
+                (*operands, c_at, c.strides[0], bias.ctypes.data),
+                todo,
+            )
 
 
 def _product_kernel(padded, flipped):
@@ -118,6 +143,9 @@ def _multiply(c, a, b, bias, code):
     """
     (m, n), k, item = c.shape, b.shape[0], c.itemsize
     ready = adjacent(n, b.strides[1], item)
+    if adjacent(k, a.strides[1], item) and _narrow_pays(m, n, k, ready, VECTOR // item):
+        product_narrow(ceil_div(m, VECTOR // item), c, a, b.T, bias, code)
+        return
     a_ready = adjacent(m, a.strides[0], item)
     if not ready and _flipping_pays(m, n, k, a_ready, VECTOR // item):
         swapped = not adjacent(k, b.strides[0], item)
@@ -151,6 +179,17 @@ def _packing_pays(m, n, k, line, item):
     """Tell whether packing b pays: many rows read it, and its lines crowd in few cache sets."""
     crowded = VECTOR < 64 or line % 1024 == 0 or k >= 256
     return m >= PACK_ROWS and n * item > PANEL and k >= 16 and crowded
+
+
+@shared
+def _narrow_pays(m, n, k, ready, lanes):
+    """Tell whether lanes down the rows of c idle less than lanes along them, in cycles for a k.
+
+    A square that is transposed costs about five multiply-adds for each of its k.
+    """
+    narrow = ceil_div(m, lanes) * ((NARROW if n > NARROW // 2 else NARROW // 2) + 5)
+    straight = m * ceil_div(n, lanes) + (0 if ready else n * 8 // lanes)
+    return HAS_MASKS and n <= NARROW and k >= lanes and narrow <= straight
 
 
 @shared

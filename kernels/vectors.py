@@ -91,3 +91,32 @@ class Emitter:
         halves = low, [n // 2 + lane for lane in low]
         pairs = zip(self.transpose(rows[::2]), self.transpose(rows[1::2]), strict=True)
         return [self.shuffle(even, odd, half) for even, odd in pairs for half in halves]
+
+    def transpose_square(self, rows):
+        """Return the transpose of as many vectors as one has lanes, each shuffle one instruction.
+
+        First squares within 16 bytes, by interleaving there; then those squares are exchanged.
+        """
+        near, lanes = 16 // self.bytes, range(self.lanes)
+        low = [lane // near * near + lane % near // 2 + self.lanes * (lane % 2) for lane in lanes]
+        halves = low, [near // 2 + lane for lane in low]
+        groups = [self._interleave(rows[i : i + near], halves) for i in lanes[::near]]
+        columns = [self._part(list(column)) for column in zip(*groups, strict=True)]
+        return [vector for line in zip(*columns, strict=True) for vector in line]
+
+    def _interleave(self, rows, halves):
+        if len(rows) == 1:
+            return rows
+        even, odd = (self._interleave(rows[i::2], halves) for i in (0, 1))
+        return [self.shuffle(a, b, half) for a, b in zip(even, odd, strict=True) for half in halves]
+
+    def _part(self, vectors):
+        """Return vectors that read the given ones by units of 16 bytes: the even units, the odd."""
+        if len(vectors) == 1:
+            return vectors
+        near = 16 // self.bytes
+        pairs, sides = list(zip(vectors[::2], vectors[1::2], strict=True)), []
+        for side in (0, 1):
+            index = [i for i in range(2 * self.lanes) if i // near % 2 == side]
+            sides.append(self._part([self.shuffle(a, b, index) for a, b in pairs]))
+        return [vector for pair in zip(*sides, strict=True) for vector in pair]

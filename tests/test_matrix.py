@@ -22,7 +22,10 @@ from fonio.kernels.products import K_BLOCK
 from fonio.kernels.recording import record
 
 DTYPES = ("float32", "float64")
-SHAPES = ((1, 1, 1), (1, 40, 17), (9, 1, 50), (17, 33, 10), (130, 20, 100), (300, K_BLOCK + 20, 49))
+SHAPES = (
+    *((1, 1, 1), (1, 40, 17), (9, 1, 50), (17, 33, 10), (130, 20, 100)),
+    *((300, K_BLOCK + 20, 49), (47, K_BLOCK + 3, 10), (20, 19, 2)),
+)
 
 
 def _normal(shape, dtype, seed=0):
@@ -66,7 +69,9 @@ def test_a_row_does_not_depend_on_the_other_rows(dtype):
     for first, last in ((0, 1), (5, 7), (0, 17), (100, 133), (0, 299)):
         assert np.array_equal(linear(x[first:last], weight, bias), whole[first:last])
         assert np.array_equal(matmul(x[first:last], weight.T), product[first:last])
-    assert np.array_equal(linear(x, weight[3:9], bias[3:9]), whole[:, 3:9])
+    for first, last in ((3, 9), (0, 10), (69, 70)):  # few columns: lanes run down the rows
+        few = linear(x, weight[first:last], bias[first:last])
+        assert np.array_equal(few, whole[:, first:last])
 
 
 @pytest.mark.parametrize("shape", ((3, 20, 5), (40, 20, 60), (64, 3, 10)))
@@ -164,7 +169,7 @@ import numpy as np
 from fonio.kernels.matrix import linear, linear_backward, matmul
 total = hashlib.sha256()
 for dtype in ("float32", "float64"):
-    for n, i, o in ((1, 1, 1), (3, 40, 17), (33, 3, 10), (70, 1100, 50), (300, 33, 100)):
+    for n, i, o in ((1, 1, 1), (3, 40, 17), (33, 3, 10), (70, 1100, 50), (47, 1030, 10)):
         r = np.random.default_rng(n)
         x, w, b, dy = (r.standard_normal(s).astype(dtype) for s in ((n, i), (o, i), o, (n, o)))
         for y in (linear(x, w, b, "relu"), *linear_backward(dy, x, w)[:2], matmul(x.T, dy)):
