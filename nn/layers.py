@@ -17,12 +17,13 @@ from .module import Module, Parameter
 from .replay import take_ticket
 
 
-def check_features(layer, x, features):
+def check_features(layer, x, features, *, channels=False):
     """Refuse an input whose width is not the layer's, naming the layer."""
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{layer!r}: x is a {type(x).__name__}, expected a NumPy array")
-    if x.ndim != 2 or x.shape[1] != features:
-        raise ValueError(f"{layer!r}: x has shape {x.shape}, expected (N, {features})")
+    if x.ndim not in (2, 2 + channels) or x.shape[1] != features:
+        wanted = f"(N, {features})" + (f" or (N, {features}, L)" if channels else "")
+        raise ValueError(f"{layer!r}: x has shape {x.shape}, expected {wanted}")
 
 
 def store(parameter, make, accumulate):
@@ -92,9 +93,9 @@ class Linear(Module):
 
 
 class BatchNorm1d(Module):
-    """y = γ (x - mean) / √(var + eps) + β, each feature over the batch.
+    """y = γ (x - mean) / √(var + eps) + β: x (N, C), each feature over the batch, or (N, C, L).
 
-    Ioffe and Szegedy 2015, arXiv:1502.03167.
+    Ioffe and Szegedy 2015, arXiv:1502.03167. Of (N, C, L) each channel goes over N and L.
 
     In eval mode with the running statistics: running = (1 - momentum) running + momentum batch, the
     variance unbiased, as PyTorch keeps it.
@@ -121,15 +122,16 @@ class BatchNorm1d(Module):
         return activation == "relu"
 
     def _forward(self, x, relu):
-        check_features(self, x, self.num_features)
+        check_features(self, x, self.num_features, channels=True)
         if not self.training:
             return self._forward_eval(x, relu)
-        if len(x) == 1:
+        rows = x.size // self.num_features
+        if rows == 1:
             raise ValueError(f"{self!r}: the batch has 1 row, expected at least 2 in training mode")
         gamma = self.weight.value
         y, mean, rstd = kernels.batchnorm(x, gamma, self.bias.value, self.eps, relu)
         kernels.update_running(
-            self.running_mean, self.running_var, mean, rstd, len(x), self.momentum, self.eps
+            self.running_mean, self.running_var, mean, rstd, rows, self.momentum, self.eps
         )
         passed = y if relu else None
 

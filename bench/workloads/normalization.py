@@ -1,4 +1,7 @@
-"""Rows of the table for batch normalization and the sums over columns that it is made of."""
+"""Rows of the table for batch normalization and the sums over columns that it is made of.
+
+A size is (N, C) or (N, C, L); the references take sums over all axes but that of the channels.
+"""
 
 from functools import partial
 
@@ -8,9 +11,11 @@ from fonio import kernels
 
 from .table import Workload, register
 
-SIZES = ((4096, 512), (100, 32), (128, 256))
-ODD = ((3, 1), (5, 7), (64, 16), (65, 17), (130, 33))
-ODD_OR_EMPTY = ((0, 3), (3, 0), (1, 1), *ODD)
+COLUMNS = ((4096, 512), (100, 32), (128, 256))
+SIZES = (*COLUMNS, (64, 64, 128))  # the last is (N, C, L)
+ODD_COLUMNS = ((3, 1), (5, 7), (64, 16), (65, 17), (130, 33), (3, 600))
+ODD = (*ODD_COLUMNS, (1, 3, 5), (4, 3, 1), (65, 2, 3), (3, 2, 130), (2, 1, 600))
+EMPTY = ((0, 3), (3, 0), (1, 1), (0, 3, 2))
 EPS = 1e-5
 
 
@@ -26,28 +31,42 @@ def _row(rng, size, dtype):
     return rng.uniform(0.5, 1.5, size[1]).astype(dtype)
 
 
+def _like(x, *rows):
+    """Return rows of a number for each channel, to go with x (N, C) or (N, C, L)."""
+    return tuple(row.reshape(-1, *[1] * (x.ndim - 2)) for row in _double(*rows))
+
+
+def _sum(x):
+    """Return the sum of each channel, over all other axes."""
+    return x.sum((0, *range(2, x.ndim)))
+
+
 def _moments(x):
     (x,) = _double(x)
-    return x.mean(0), ((x - x.mean(0)) ** 2).mean(0)
+    count = x.size / x.shape[1]
+    mean = _sum(x) / count
+    return mean, _sum((x - _like(x, mean)[0]) ** 2) / count
 
 
 def _forward(x, gamma, beta, eps):
-    x, gamma, beta = _double(x, gamma, beta)
     mean, var = _moments(x)
     rstd = 1 / np.sqrt(var + eps)
-    return gamma * (x - mean) * rstd + beta, mean, rstd
+    gamma, beta, centre, scale = _like(x, gamma, beta, mean, rstd)
+    return gamma * (x.astype(np.float64) - centre) * scale + beta, mean, rstd
 
 
 def _backward(dy, x, gamma, mean, rstd):
-    dy, x, gamma, mean, rstd = _double(dy, x, gamma, mean, rstd)
-    x_hat = (x - mean) * rstd
-    dgamma, dbeta = (dy * x_hat).sum(0), dy.sum(0)
-    return gamma * rstd * (dy - dbeta / len(x) - x_hat * dgamma / len(x)), dgamma, dbeta
+    dy, x, rstd = _double(dy, x, rstd)
+    gamma, mean, scale = _like(x, gamma, mean, rstd)
+    x_hat, count = (x - mean) * scale, x.size / x.shape[1]
+    dgamma, dbeta = _sum(dy * x_hat), _sum(dy)
+    mean_of_dy, mean_of_product = _like(x, dbeta / count, dgamma / count)
+    return gamma * scale * (dy - mean_of_dy - x_hat * mean_of_product), dgamma, dbeta
 
 
 def _inference(x, gamma, beta, mean, var, eps):
-    x, gamma, beta, mean, var = _double(x, gamma, beta, mean, var)
-    return gamma * (x - mean) / np.sqrt(var + eps) + beta
+    gamma, beta, mean, var = _like(x, gamma, beta, mean, var)
+    return gamma * (x.astype(np.float64) - mean) / np.sqrt(var + eps) + beta
 
 
 def _update(running_mean, running_var, mean, rstd, rows, momentum, eps):
@@ -105,7 +124,7 @@ def _torch_inference(x, gamma, beta, mean, var, eps):
 
 
 def _once(arrays):
-    return lambda size, itemsize: arrays * itemsize * size[0] * size[1]
+    return lambda size, itemsize: arrays * itemsize * int(np.prod(size))
 
 
 register(
@@ -113,11 +132,11 @@ register(
         name="column_sum",
         group="normalization",
         call=kernels.column_sum,
-        reference=lambda x: _double(x)[0].sum(0),
+        reference=lambda x: _sum(_double(x)[0]),
         inputs=lambda rng, size, dtype: (_x(rng, size, dtype),),
         sizes=SIZES,
-        test_sizes=ODD_OR_EMPTY,
-        peers={"numpy": lambda x: partial(x.sum, 0)},
+        test_sizes=(*EMPTY, *ODD),
+        peers={"numpy": lambda x: partial(x.sum, (0, *range(2, x.ndim)))},
         bytes=_once(1),
     ),
     Workload(
@@ -126,8 +145,8 @@ register(
         call=kernels.column_moments,
         reference=_moments,
         inputs=lambda rng, size, dtype: (_x(rng, size, dtype),),
-        sizes=SIZES,
-        test_sizes=((1, 1), *ODD),
+        sizes=COLUMNS,
+        test_sizes=((1, 1), *ODD_COLUMNS),
         peers={"numpy": lambda x: lambda: (x.mean(0), x.var(0))},
         bytes=_once(1),
     ),
@@ -161,7 +180,7 @@ register(
         reference=_inference,
         inputs=_inference_inputs,
         sizes=SIZES,
-        test_sizes=ODD_OR_EMPTY,
+        test_sizes=(*EMPTY, *ODD),
         peers={"torch": _torch_inference},
         bytes=_once(2),
         in_place=(0,),
