@@ -17,8 +17,9 @@ import warnings
 
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.registry import CPUDispatcher
+
+from .compiling import BodyCompiler, EntryCompiler, InnerCompiler
 
 # No `reassoc`: with it the order of a sum depends on alignment and aliasing, and bits change.
 # The numpy error model drops a branch that keeps loops with a division from vectorising.
@@ -27,42 +28,27 @@ OPTIONS = {"error_model": "numpy", "fastmath": {"contract", "nsz"}, "nogil": Tru
 PACKAGE = pathlib.Path(__file__).resolve().parent
 
 
-class _InnerCompiler(CompilerBase):
-    """Compiles what is only called from other compiled code, and leaves its optimisation to them.
-
-    Each function of a chain of calls is then optimised once, where it is inlined, and not at every
-    level (a kernel of four levels compiles in 0.15 s, else in 0.35). They must be inlined: a call
-    would find the copy that is not optimised.
-    """
-
-    def define_pipelines(self):
-        """Return Numba's own passes, with a library that is not optimised by itself."""
-        library = self.state.targetctx.codegen().create_library("fonio_inner")
-        library._optimize_final_module = lambda: None
-        self.state.library = library
-        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
-
-
 # For what Python never calls: the wrappers would cost a quarter of the compile time.
-UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
 
-def jit(function=None, *, cache=False, inner=False, wrapped=True, identity=()):
+def jit(function=None, *, cache=False, inner=False, wrapped=True, entry=False, identity=()):
     """Compile `function` with our options; `cache=True` keeps the machine code on disk.
 
     `inner=True`: it is only called from other compiled code, which makes it cheap to compile;
-    `wrapped=False`: it is called by its address alone.
+    `wrapped=False`: so is it, from within a loop that must vectorise; `entry=True`: it is a share,
+    called by the address of its entry alone.
 
     `identity` names what the closure holds where a digest cannot see it (an arbitrary object).
     """
     if function is None:
-        return functools.partial(jit, cache=cache, inner=inner, wrapped=wrapped, identity=identity)
+        return functools.partial(
+            jit, cache=cache, inner=inner, wrapped=wrapped, entry=entry, identity=identity
+        )
     named, key = _renamed(function, identity)
-    extra = {"pipeline_class": _InnerCompiler, "forceinline": True} if inner else {}
-    if inner or not wrapped:
-        extra |= UNWRAPPED
-    if not wrapped and not cache:  # a formula that stays a call keeps the loop around it scalar
-        extra |= {"forceinline": True}
+    compiler = InnerCompiler if inner else EntryCompiler if entry else BodyCompiler
+    unwrapped = inner or entry or not wrapped
+    extra = {"pipeline_class": compiler, **UNWRAPPED} if unwrapped else {}
     dispatcher = njit(**OPTIONS, **extra)(named)
     dispatcher.fonio_identity = key
     if cache and cache_folder() is not None:

@@ -19,16 +19,12 @@ from numba.np.numpy_support import from_dtype
 
 from . import team
 from .caching import jit, specialise
+from .compiling import collector_paused
 from .device import DeviceArray
-from .native import unpack
 from .recording import CHUNK_NS, current
 from .spread import SPREADS
 
 EAGER_CHUNKS = 50  # an eager launch wakes helpers (10 us) only for more than 200 us of work
-
-
-def _entry(start, stop, words, kinds):
-    share(start, stop, *unpack(words, kinds))  # noqa: F821  (bound by specialise)
 
 
 def _serial(size, *args):
@@ -75,24 +71,31 @@ class Kernel:
         self.__module__, self.__qualname__ = owner.__module__, owner.__qualname__
 
     @functools.cached_property
+    def _body(self):
+        """The share as Python; made on first use, so that importing the library stays quick."""
+        return self._make_share()
+
+    @functools.cached_property
     def share(self):
-        """The jitted share; made on first use, so that importing the library stays quick."""
-        return jit(self._make_share(), inner=True, identity=self._identity)
+        """The jitted share, for other compiled code to call."""
+        return jit(self._body, inner=True, identity=self._identity)
 
     @functools.cached_property
     def entry(self):
-        """The function that replays call: unpacks its own arguments, and is cached on disk."""
-        return jit(self._specialise(_entry, "entry"), cache=True, wrapped=False)
+        """The share with an entry, which unpacks its arguments for replays; cached on disk."""
+        return self._make_entry(cache=True)
+
+    def _make_entry(self, cache):
+        named = specialise(self._body, self._owner, "entry", self._identity)
+        named.fonio_parts = (self.fonio_identity, "entry")
+        return jit(named, cache=cache, entry=True, identity=self._identity)
 
     @functools.cached_property
     def serial(self):
         """The function that njit code calls: serial(size, *args)."""
-        return jit(self._specialise(_serial, "serial"), inner=True)
-
-    def _specialise(self, template, role):
-        copy = specialise(template, self._owner, role, share=self.share)
-        copy.fonio_parts = (self.fonio_identity, role)
-        return copy
+        copy = specialise(_serial, self._owner, "serial", self._identity, share=self.share)
+        copy.fonio_parts = (self.fonio_identity, "serial")
+        return jit(copy, inner=True, identity=self._identity)
 
     @property
     def fonio_identity(self):
@@ -119,13 +122,8 @@ class Kernel:
         return found
 
     def _compile(self, kinds):
-        signature = (types.intp,) * 3 + (types.TypeRef(types.Tuple(kinds)),)
-        self.entry.compile(signature)
-        for compiled in self.share.overloads.values():
-            if compiled.signature.return_type != types.none:
-                raise TypeError(f"{self.__name__}: a kernel returns None")  # an array would leak
-        compiled = self.entry.overloads[signature]
-        return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        compiled = _compile(self.entry, kinds)
+        return compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name)
 
     def _chunks(self, size, args):
         """Return into how many chunks a launch is cut: fixed by its size, never by the threads."""
@@ -170,13 +168,18 @@ class Kernel:
 
     def assembly(self, *args):
         """Return the machine code for arguments like these, compiled afresh."""
-        fresh = jit(self.entry.py_func)
-        signature = (types.intp,) * 3 + (types.TypeRef(types.Tuple(tuple(map(_kind, args)))),)
-        fresh.compile(signature)
-        return fresh.inspect_asm(signature)
+        compiled = _compile(self._make_entry(cache=False), tuple(map(_kind, args)))
+        return compiled.library.get_asm_str()
 
     def __repr__(self):
         return f"<kernel {self.__module__}.{self.__qualname__}>"
+
+
+def _compile(entry, kinds):
+    """Compile for arguments of these types, or load from the cache; return Numba's result."""
+    with collector_paused():
+        folded = entry.get_call_template((types.intp, types.intp, *kinds), {})[2]
+    return entry.overloads[tuple(folded)]
 
 
 @typeof_impl.register(Kernel)
@@ -211,7 +214,7 @@ def _kind(arg):
 
 
 def _words(args):
-    """Flatten arguments to the words that `native.unpack` reads."""
+    """Flatten arguments to the words that an entry reads."""
     words = []
     for arg in args:
         if isinstance(arg, np.ndarray):

@@ -23,28 +23,50 @@ def _data(context, builder, array_type, array):
     return cgutils.create_struct_proxy(array_type)(context, builder, array).data
 
 
-@intrinsic
-def unpack(typing, words, kinds):
-    """Rebuild a kernel's arguments, a tuple of types `kinds`, from the words at an address."""
-    result = kinds.instance_type
+def entry_module(context, description):
+    """Write a kernel's entry: it rebuilds the arguments of the share from words, and calls it.
 
-    def codegen(context, builder, signature, args):
-        offset, loaded = 0, []
-        for kind in result:
-            if isinstance(kind, types.NoneType):
-                loaded.append(context.get_dummy_value())
-            else:
-                is_array = isinstance(kind, types.Array)
-                llvm = context.get_value_type(kind) if is_array else context.get_data_type(kind)
-                address = builder.add(args[0], _WORD(8 * offset))
-                value = builder.load(builder.inttoptr(address, llvm.as_pointer()))
-                if not is_array:  # a boolean lies in memory as a byte and in a register as a bit
-                    value = context.data_model_manager[kind].from_data(builder, value)
-                loaded.append(value)
-            offset += words_of(kind)
-        return context.make_tuple(builder, result, loaded)
+    It has the name of Numba's C wrapper and hands on the share's status as it is.
+    """
+    module, convention = context.create_module("entry"), context.call_conv
+    kinds = description.argtypes
+    shape = convention.get_function_type(description.restype, kinds)
+    share = ir.Function(module, shape, description.llvm_func_name)
+    entry = ir.Function(module, _ENTRY, description.llvm_cfunc_wrapper_name)
+    builder = ir.IRBuilder(entry.append_basic_block("entry"))
+    result, place, start, stop, words, _ = entry.args
+    flat = [kind for star in kinds[2:] for kind in (star if _is_star(star) else (star,))]
+    values = _unpack(context, builder, flat, words)
+    if _is_star(kinds[-1]):
+        tail = values[len(values) - len(kinds[-1]) :]
+        values[len(values) - len(kinds[-1]) :] = [context.make_tuple(builder, kinds[-1], tail)]
+    packer = convention._get_arg_packer(kinds)
+    arguments = packer.as_arguments(builder, [start, stop, *values])
+    builder.ret(builder.call(share, [result, place, *arguments]))
+    return module
 
-    return result(words, kinds), codegen
+
+def _is_star(kind):
+    """Tell whether a type is that of `*args`."""
+    return isinstance(kind, types.StarArgTuple | types.StarArgUniTuple)
+
+
+def _unpack(context, builder, kinds, words):
+    """Rebuild a kernel's arguments, of the types `kinds`, from the words at an address."""
+    offset, loaded = 0, []
+    for kind in kinds:
+        if isinstance(kind, types.NoneType):
+            loaded.append(context.get_dummy_value())
+        else:
+            is_array = isinstance(kind, types.Array)
+            llvm = context.get_value_type(kind) if is_array else context.get_data_type(kind)
+            address = builder.add(words, _WORD(8 * offset))
+            value = builder.load(builder.inttoptr(address, llvm.as_pointer()))
+            if not is_array:  # a boolean lies in memory as a byte and in a register as a bit
+                value = context.data_model_manager[kind].from_data(builder, value)
+            loaded.append(value)
+        offset += words_of(kind)
+    return loaded
 
 
 def words_of(kind):
@@ -187,7 +209,7 @@ def independent_loop(body, leading=0):
             start, stop, first, args = values
             lead = [builder.extract_value(first, k) for k in range(leading)]
             rest = [builder.extract_value(args, k) for k in range(len(inner) - leading - 1)]
-            if isinstance(folded[-1], types.StarArgTuple | types.StarArgUniTuple):
+            if _is_star(folded[-1]):
                 star = folded[-1]
                 tail = rest[len(rest) - len(star) :]
                 rest[len(rest) - len(star) :] = [context.make_tuple(builder, star, tail)]

@@ -10,7 +10,7 @@ from numba import types
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, overload, register_jitable
 
-from .caching import _InnerCompiler
+from .compiling import InnerCompiler
 from .launch import kernel
 from .loops import for_each_cell
 from .microkernel import ADD, strip
@@ -27,7 +27,7 @@ from .packing import (
 from .widths import HAS_MASKS
 
 # a function that Python runs as it is, and njit code compiles: once, where it is inlined
-shared = register_jitable(pipeline_class=_InnerCompiler)
+shared = register_jitable(pipeline_class=InnerCompiler)
 
 K_BLOCK = 1024
 ROW_BLOCK = 128  # rows of a and columns of b that one item multiplies: 128 x PANEL
