@@ -12,6 +12,7 @@ from numba import cuda
 
 from . import ptx
 from .retarget import convert, device_function, retarget
+from .rows import BLOCK
 from .spread import my_range
 
 ALL = 0xFFFFFFFF  # the lanes that take part in a shuffle: all
@@ -40,6 +41,11 @@ def _warps(size, *args):
     first = np.uintp(cuda.blockIdx.x * cuda.blockDim.y + cuda.threadIdx.y)
     step = np.uintp(cuda.gridDim.x * cuda.blockDim.y)
     for i in range(first, np.uintp(size), step):  # the same for all lanes: they meet in shuffles
+        share(i, i + np.uintp(1), *args)  # noqa: F821
+
+
+def _blocks(size, *args):
+    for i in range(np.uintp(cuda.blockIdx.x), np.uintp(size), np.uintp(cuda.gridDim.x)):
         share(i, i + np.uintp(1), *args)  # noqa: F821
 
 
@@ -84,8 +90,15 @@ def _warp_max(value):
     return max(value, cuda.shfl_xor_sync(ALL, value, 1))
 
 
+def _warp_of_block():
+    return np.uintp(cuda.threadIdx.y)
+
+
 def _first_lane():
     return cuda.threadIdx.x == 0
+
+
+JOINS = (_warp_sum, _warp_max, _first_lane)
 
 
 class Team:
@@ -95,13 +108,14 @@ class Team:
         self._entry, self.shape, self.known = entry, shape, {}
         self.my_range = device_function(ranges)
         self.join_sum, self.join_max, self.leader = map(device_function, joins)
+        self.my_place = device_function(_warp_of_block)
 
-    def entry(self, share, **names):
+    def entry(self, name, share, **names):
         """Return the kernel of a share, as plain Python: entry(size, *args)."""
         names = {name: convert(value, self) for name, value in names.items()}
         body = device_function(retarget(share, self, **names))
         entry = retarget(self._entry, self, share=body)
-        entry.__name__ = share.__name__
+        entry.__name__ = entry.__qualname__ = name
         return entry
 
 
@@ -119,7 +133,7 @@ def _of_grid(device, size, columns):
 
 
 def _of_lines(device, size, columns):
-    width = next((w for w in (32, 64, 128) if columns <= w), THREADS)
+    width = next((w for w in (16, 32, 64, 128) if columns <= w), THREADS)
     height = THREADS // width
     across = max(1, -(-columns // width))
     down = min(blocks(-(-size // height), device, max(1, 32 // across)), 65535)
@@ -130,11 +144,16 @@ def _of_warps(device, size, columns):
     return blocks(-(-size // WARPS), device), (32, WARPS)
 
 
+def _of_blocks(device, size, columns):
+    return blocks(size, device), (32, BLOCK)
+
+
 TEAMS = {
     "item": Team(_items, _alone, _of_items),
     "grid": Team(_whole, _by_grid, _of_grid),
     "cells": Team(_lines, _by_line, _of_lines),
-    "warp": Team(_warps, _by_lane, _of_warps, (_warp_sum, _warp_max, _first_lane)),
+    "warp": Team(_warps, _by_lane, _of_warps, JOINS),
+    "rows": Team(_blocks, _by_lane, _of_blocks, JOINS),
 }
 
 

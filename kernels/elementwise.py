@@ -59,7 +59,7 @@ class _ElementwiseKernel(Kernel):
             return super().device_entry()
         from .cuda_loops import TEAMS, WIDE
 
-        return TEAMS["grid"].entry(WIDE[self._count], formula=self._formula)
+        return TEAMS["grid"].entry(self.__name__, WIDE[self._count], formula=self._formula)
 
 
 class _Elementwise(Operation):

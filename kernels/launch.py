@@ -31,17 +31,19 @@ def _serial(size, *args):
     share(0, size, *args)  # noqa: F821
 
 
-def kernel(share=None, *, cost=None, identity=(), spread="item", columns=None):
+def kernel(share=None, *, cost=None, identity=(), spread="item", columns=None, cuda=None):
     """Make a share `body(start, stop, *args)` a Kernel; `cost(*args)` estimates ns for one item.
 
     On CUDA `spread` says which threads do an item together, and with "cells" `columns(*args)` how
-    many columns they share (else the last size of the first argument).
+    many columns they share (else the last size of the first argument); `cuda` is another share for
+    CUDA, where the text for the CPU does not suit it.
     """
     if share is None:
         return functools.partial(
-            kernel, cost=cost, identity=identity, spread=spread, columns=columns
+            kernel, cost=cost, identity=identity, spread=spread, columns=columns, cuda=cuda
         )
-    return Kernel(share, lambda: share, cost, identity, spread, columns)
+    device_share = None if cuda is None else lambda: cuda
+    return Kernel(share, lambda: share, cost, identity, spread, columns, device_share)
 
 
 class Kernel:
@@ -156,6 +158,10 @@ class Kernel:
         name = f"{self.__module__.rpartition('.')[2]}.{self.__name__}"
         return device.prepare(name, self._on_device[key], grid, block, kinds, size, args)
 
+    def use_on_device(self, other):
+        """Let CUDA arrays go to another kernel of the same arguments."""
+        self.prepare = other.prepare
+
     def device_variant(self, args):
         """Return which of its CUDA texts suits these arguments; None where there is one alone."""
         return None
@@ -164,7 +170,7 @@ class Kernel:
         """Return the CUDA kernel as plain Python: entry(size, *args)."""
         from .cuda_loops import TEAMS
 
-        return TEAMS[self.spread].entry(self._make_device_share())
+        return TEAMS[self.spread].entry(self.__name__, self._make_device_share())
 
     def assembly(self, *args):
         """Return the machine code for arguments like these, compiled afresh."""

@@ -87,17 +87,21 @@ def for_each(body=None, *, cost=0.3, identity=()):
     return _kernel(body, share, cost, identity, "grid")
 
 
-def for_each_row(body=None, *, cost=1.0, identity=()):
-    """Make `body(row, *args)` a kernel over rows of args[0]. `cost` is ns an element of a row."""
+def for_each_row(body=None, *, cost=1.0, identity=(), spread="item"):
+    """Make `body(row, *args)` a kernel over rows of args[0]. `cost` is ns an element of a row.
+
+    On CUDA one thread does a row, or with another `spread` those that share its loops over
+    `my_range` (spread.py).
+    """
     if body is None:
-        return functools.partial(for_each_row, cost=cost, identity=identity)
+        return functools.partial(for_each_row, cost=cost, identity=identity, spread=spread)
 
     def share():
         return specialise(
             _each_row, body, "each_row", identity, body=jit(body, inner=True, identity=identity)
         )
 
-    return _kernel(body, share, _columns_cost(cost), identity)
+    return _kernel(body, share, _columns_cost(cost), identity, spread)
 
 
 def for_each_cell(body=None, *, cost=0.3, identity=()):

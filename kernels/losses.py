@@ -10,6 +10,7 @@ import numpy as np
 from numba.extending import overload
 
 from . import arrays
+from .arrays import scratch
 from .caching import jit
 from .elementary import exp, log1p
 from .entropy import cross_entropy
@@ -17,7 +18,16 @@ from .launch import kernel
 from .native import independent_loop
 from .operations import operation
 from .probabilities import log_softmax, log_softmax_backward, softmax, softmax_backward
-from .reductions import REDUCTIONS, at, reduction_in_njit, sum_losses, weigh_samples
+from .reductions import (
+    REDUCTIONS,
+    at,
+    lane_sum,
+    new_lanes,
+    reduction_in_njit,
+    sum_losses,
+    weigh_samples,
+)
+from .spread import leader
 
 __all__ = [
     "bce_with_logits",
@@ -33,7 +43,6 @@ __all__ = [
 ]
 
 SEGMENT = 1024  # elements that share a partial sum where no row has a weight of its own
-LANES = 64
 
 
 def _squared(x, t, number):
@@ -76,38 +85,31 @@ def _make_loops(formula):
     """Make the kernel that sums segments and the one that keeps each element's loss."""
     inner = jit(formula, inner=True)
 
-    def add(first, lane, d, x, t, number, factor, lanes):
-        value, slope = inner(x[first + lane], t[first + lane], number)
-        d[first + lane] = slope * factor
-        lanes[lane] += value
+    def derive(i, d, x, t, number, factor):
+        value, slope = inner(x[i], t[i], number)
+        d[i] = slope * factor
+        return value
 
     def put(i, d, x, t, number, factor, losses):
         value, slope = inner(x[i], t[i], number)
         d[i] = slope * factor
         losses[i] = value * factor
 
-    add_loop = independent_loop(jit(add, inner=True), leading=1)
+    add_values = lane_sum(derive)
     put_loop = independent_loop(jit(put, inner=True))
 
-    @kernel(cost=lambda losses, d, x, t, weights, width, *_: 0.6 * width)
+    @kernel(cost=lambda losses, d, x, t, weights, width, *_: 0.6 * width, spread="warp")
     def sum_segments(start, stop, losses, d, x, t, weights, width, scale, number):
-        zero, size, step = np.uintp(0), np.uintp(len(x)), np.uintp(LANES)
-        one, lanes = x.dtype.type(1), np.empty(LANES, x.dtype)
+        size, one, lanes = np.uintp(len(x)), x.dtype.type(1), new_lanes(x)
         for segment in range(np.uintp(start), np.uintp(stop)):
             weight = at(weights, segment, one)
             first = segment * np.uintp(width)
             last = min(size, first + np.uintp(width))
-            whole = first + (last - first) // step * step
-            lanes[:] = 0
-            for place in range(first, whole, step):
-                add_loop(zero, step, (place,), (d, x, t, number, weight * scale[0], lanes))
-            add_loop(zero, last - whole, (whole,), (d, x, t, number, weight * scale[0], lanes))
-            total = x.dtype.type(0)
-            for lane in range(min(step, last - first)):
-                total += lanes[lane]
-            losses[segment] = total * weight
+            total = add_values(first, last, lanes, (d, x, t, number, weight * scale[0]))
+            if leader():
+                losses[segment] = total * weight
 
-    @kernel(cost=lambda losses, d, x, t, weights, width, *_: 0.6 * width)
+    @kernel(cost=lambda losses, d, x, t, weights, width, *_: 0.6 * width, spread="warp")
     def put_segments(start, stop, losses, d, x, t, weights, width, number):
         size, one = np.uintp(len(x)), x.dtype.type(1)
         for segment in range(np.uintp(start), np.uintp(stop)):
@@ -132,8 +134,8 @@ def _make_operation(name, formula, check, shape):
                 segments, loss, doutput, output, target, sample_weight, width, kind(number)
             )
         else:
-            scale = np.empty(1, output.dtype)
-            losses = np.empty(segments, output.dtype)
+            scale = scratch(output, 1)
+            losses = scratch(output, segments)
             weigh_samples(1, scale, sample_weight, size, width, mean)
             sum_segments(
                 segments, losses, doutput, output, target, sample_weight, width, scale,

@@ -17,6 +17,7 @@ from .launch import kernel
 from .native import independent_loop
 from .operations import copy_from_flat, one_element, operation
 from .random_numbers import GROUP, draw, halves
+from .spread import my_range
 
 LANES = 16
 SHUFFLE = 0xFFFFFFFF  # the stream of shuffles, which no layer takes
@@ -40,10 +41,13 @@ def _drop_four(first, lane, y, x, threshold, scale, c1, c2, c3, k0, k1):
 @jit(inner=True)
 def _drop_rest(first, y, x, threshold, scale, words):
     """Drop from a last group that is cut short (a test in the loop above costs 7 ns an element)."""
-    for i in range(first * np.uintp(4), np.uintp(len(y))):
-        place = i % np.uintp(GROUP)
-        four = draw(np.uint32(first + place % np.uintp(LANES)), *words)
-        y[i] = _kept(four[place // np.uintp(LANES)], threshold, x[i], scale)
+    step = np.uintp(LANES)
+    for lane in my_range(np.uintp(0), step):
+        i = first * np.uintp(4) + lane
+        for word in draw(np.uint32(first + lane), *words):
+            if i < np.uintp(len(y)):
+                y[i] = _kept(word, threshold, x[i], scale)
+            i += step
 
 
 @jit(inner=True)
@@ -65,7 +69,7 @@ _drop_loop = independent_loop(jit(_drop_four, inner=True), leading=1)
 _mask_loop = independent_loop(jit(_mask_four, inner=True), leading=1)
 
 
-@kernel(cost=lambda *_: 0.5 * GROUP)
+@kernel(cost=lambda *_: 0.5 * GROUP, spread="cells", columns=lambda *_: LANES)
 def _drop(start, stop, y, x, threshold, scale, seed, step, stream):
     """Groups of 64 elements, each with sixteen counters."""
     zero, lanes = np.uintp(0), np.uintp(LANES)
@@ -78,7 +82,7 @@ def _drop(start, stop, y, x, threshold, scale, seed, step, stream):
             _drop_rest(group * lanes, y, x, least, scale, words)
 
 
-@kernel(cost=lambda *_: 0.5 * GROUP)
+@kernel(cost=lambda *_: 0.5 * GROUP, spread="cells", columns=lambda *_: LANES)
 def _draw_mask(start, stop, mask, threshold, seed, step, stream):
     zero, lanes = np.uintp(0), np.uintp(LANES)
     words = (np.uint32(stream), *halves(step[0]), *halves(seed))

@@ -14,18 +14,22 @@ The rule: lr and step are read at each replay, and what depends on them alone is
 chunk, not once an element.
 """
 
+import math
+
 import numpy as np
 
 from . import arrays
+from .arrays import scratch
 from .caching import jit
 from .elementary import expm1
 from .launch import kernel
 from .loops import for_each
 from .native import independent_loop
 from .operations import operation
-from .reductions import add_up
+from .reductions import add_up, lane_sum, new_lanes
+from .spread import leader
 
-LANES, SEGMENT = 64, 4096  # of the sum of squares
+SEGMENT = 4096  # elements of a partial sum of squares
 
 
 def _plain_step(i, p, g, rate, decay):
@@ -47,7 +51,7 @@ def _rms_step(i, p, g, square, rate, alpha, fresh, eps, decay):
     slope = g[i] + decay * value
     mean = alpha * square[i] + fresh * (slope * slope)
     square[i] = mean
-    p[i] = value - rate * (slope / (np.sqrt(mean) + eps))
+    p[i] = value - rate * (slope / (math.sqrt(mean) + eps))
 
 
 def _rms_momentum_step(i, p, g, square, velocity, rate, alpha, fresh, eps, decay, momentum):
@@ -55,7 +59,7 @@ def _rms_momentum_step(i, p, g, square, velocity, rate, alpha, fresh, eps, decay
     slope = g[i] + decay * value
     mean = alpha * square[i] + fresh * (slope * slope)
     square[i] = mean
-    speed = momentum * velocity[i] + slope / (np.sqrt(mean) + eps)
+    speed = momentum * velocity[i] + slope / (math.sqrt(mean) + eps)
     velocity[i] = speed
     p[i] = value - rate * speed
 
@@ -66,7 +70,7 @@ def _adam_step(i, p, g, m, v, rate, beta1, fresh1, beta2, fresh2, root, eps, dec
     mean = beta1 * m[i] + fresh1 * slope
     square = beta2 * v[i] + fresh2 * (slope * slope)
     m[i], v[i] = mean, square
-    p[i] = kept * value - rate * (mean / (np.sqrt(square) * root + eps))
+    p[i] = kept * value - rate * (mean / (math.sqrt(square) * root + eps))
 
 
 _plain_loop = independent_loop(jit(_plain_step, inner=True))
@@ -76,25 +80,25 @@ _rms_momentum_loop = independent_loop(jit(_rms_momentum_step, inner=True))
 _adam_loop = independent_loop(jit(_adam_step, inner=True))
 
 
-@kernel(cost=lambda *_: 0.2)
+@kernel(cost=lambda *_: 0.2, spread="grid")
 def _descend(start, stop, p, g, lr, decay):
     _plain_loop(np.uintp(start), np.uintp(stop), (), (p, g, lr[0], decay))
 
 
-@kernel(cost=lambda *_: 0.3)
+@kernel(cost=lambda *_: 0.3, spread="grid")
 def _descend_with_momentum(start, stop, p, g, velocity, step, lr, momentum, fresh, nesterov, decay):
     begins = step[0] <= 1
     numbers = (lr[0], momentum, fresh, begins, nesterov, decay)
     _momentum_loop(np.uintp(start), np.uintp(stop), (), (p, g, velocity, *numbers))
 
 
-@kernel(cost=lambda *_: 0.4)
+@kernel(cost=lambda *_: 0.4, spread="grid")
 def _scale_by_rms(start, stop, p, g, square, lr, alpha, fresh, eps, decay):
     numbers = (lr[0], alpha, fresh, eps, decay)
     _rms_loop(np.uintp(start), np.uintp(stop), (), (p, g, square, *numbers))
 
 
-@kernel(cost=lambda *_: 0.5)
+@kernel(cost=lambda *_: 0.5, spread="grid")
 def _scale_by_rms_with_momentum(
     start, stop, p, g, square, velocity, lr, alpha, fresh, eps, decay, momentum
 ):
@@ -102,14 +106,14 @@ def _scale_by_rms_with_momentum(
     _rms_momentum_loop(np.uintp(start), np.uintp(stop), (), (p, g, square, velocity, *numbers))
 
 
-@kernel(cost=lambda *_: 0.5)
+@kernel(cost=lambda *_: 0.5, spread="grid")
 def _adapt(
     start, stop, p, g, m, v, step, lr, beta1, fresh1, log1, beta2, fresh2, log2, eps, decay, shrink
 ):
     """Adam, with 1 - βᵗ = -expm1(t·log β), which loses no digits at small t."""
     one, t = type(eps)(1), type(eps)(step[0])
     rate = lr[0] / -expm1(t * log1)
-    root = one / np.sqrt(-expm1(t * log2))
+    root = one / math.sqrt(-expm1(t * log2))
     kept = one - lr[0] * shrink
     numbers = (rate, beta1, fresh1, beta2, fresh2, root, eps, decay, kept)
     _adam_loop(np.uintp(start), np.uintp(stop), (), (p, g, m, v, *numbers))
@@ -207,34 +211,30 @@ def adamw(p, g, m, v, step, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_de
     )  # fmt: skip
 
 
-def _add_square(first, lane, lanes, g):
-    value = g[first + lane]
-    lanes[lane] += value * value
+def _square(i, g):
+    return g[i] * g[i]
 
 
-_square_loop = independent_loop(jit(_add_square, inner=True), leading=1)
+_add_squares = lane_sum(_square)
 
 
-@kernel(cost=lambda *_: 400.0)
+@kernel(cost=lambda *_: 400.0, spread="warp")
 def _sum_squares(start, stop, partial, g):
     """partial[segment] = Σ g² over 4096 elements, in 64 lanes."""
-    zero, step, lanes = np.uintp(0), np.uintp(LANES), np.empty(LANES, g.dtype)
+    lanes, length = new_lanes(g), np.uintp(SEGMENT)
     for segment in range(np.uintp(start), np.uintp(stop)):
-        first = segment * np.uintp(SEGMENT)
-        last = min(np.uintp(len(g)), first + np.uintp(SEGMENT))
-        whole = first + (last - first) // step * step
-        lanes[:] = 0
-        for place in range(first, whole, step):
-            _square_loop(zero, step, (place,), (lanes, g))
-        _square_loop(zero, last - whole, (whole,), (lanes, g))
-        partial[segment] = add_up(lanes)
+        first = segment * length
+        total = _add_squares(first, min(np.uintp(len(g)), first + length), lanes, (g,))
+        if leader():
+            partial[segment] = total
 
 
-@kernel
+@kernel(spread="warp")
 def _find_factor(start, stop, factor, partial, max_norm):
-    one = type(max_norm)(1)
-    found = max_norm / (np.sqrt(add_up(partial)) + type(max_norm)(1e-6))
-    factor[0] = one if found > one else found
+    one, total = type(max_norm)(1), add_up(partial)
+    found = max_norm / (math.sqrt(total) + type(max_norm)(1e-6))
+    if leader():
+        factor[0] = one if found > one else found
 
 
 @for_each(cost=0.2)
@@ -248,8 +248,8 @@ def clip_grad_norm(g, max_norm):
 
     g (...): all gradients in one array
     """
-    partial = np.empty((g.size + SEGMENT - 1) // SEGMENT, g.dtype)
-    factor = np.empty(1, g.dtype)
+    partial = scratch(g, (g.size + SEGMENT - 1) // SEGMENT)
+    factor = scratch(g, 1)
     _sum_squares(len(partial), partial, g)
     _find_factor(1, factor, partial, g.dtype.type(max_norm))
     _scale(g.size, g, factor)

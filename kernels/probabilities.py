@@ -10,37 +10,38 @@ import numpy as np
 from .elementary import exp
 from .launch import kernel
 from .operations import operation
-from .rows import NARROW, blocks_of, both, make_unit, rows_in
+from .rows import NARROW, blocks_of, both, make_unit, rows_in, softened
+from .spread import join_sum, my_range
 
 
 def _make_softmax(step, soften):
-    @kernel(cost=lambda y, x: 20.0 * x.shape[1] + 100.0)
+    @kernel(cost=lambda y, x: 20.0 * x.shape[1] + 100.0, spread="rows")
     def softmax_rows(start, stop, y, x):
-        values, top, total, rest = make_unit(x)
+        unit = make_unit(x)
         for block in range(np.uintp(start), np.uintp(stop)):
             first, last = rows_in(block, x)
             for row in range(first, last, np.uintp(step)):
-                soften(values, top, total, rest, x, row, last)
+                values, top, total, rest = soften(unit, x, row, last)
                 for lane in range(min(last - row, np.uintp(step))):
                     factor = total[lane]
-                    for column in range(np.uintp(x.shape[1])):
-                        value = values[column * np.uintp(step) + lane]
+                    for column in my_range(np.uintp(0), np.uintp(x.shape[1])):
+                        value = softened(values, top, x, row, lane, column, step)
                         y[row + lane, column] = value * factor
 
     return softmax_rows
 
 
 def _make_log_softmax(step, soften):
-    @kernel(cost=lambda y, x: 20.0 * x.shape[1] + 100.0)
+    @kernel(cost=lambda y, x: 20.0 * x.shape[1] + 100.0, spread="rows")
     def log_softmax_rows(start, stop, y, x):
-        values, top, total, rest = make_unit(x)
+        unit = make_unit(x)
         for block in range(np.uintp(start), np.uintp(stop)):
             first, last = rows_in(block, x)
             for row in range(first, last, np.uintp(step)):
-                soften(values, top, total, rest, x, row, last)
+                values, top, total, rest = soften(unit, x, row, last)
                 for lane in range(min(last - row, np.uintp(step))):
                     most, logarithm = top[lane], rest[lane]
-                    for column in range(np.uintp(x.shape[1])):
+                    for column in my_range(np.uintp(0), np.uintp(x.shape[1])):
                         y[row + lane, column] = (x[row + lane, column] - most) - logarithm
 
     return log_softmax_rows
@@ -74,13 +75,14 @@ def log_softmax(y, x):
         _log_softmax_wide(blocks_of(x.shape[0]), y, x)
 
 
-@kernel(cost=lambda dx, dy, y: 1.5 * y.shape[1])
+@kernel(cost=lambda dx, dy, y: 1.5 * y.shape[1], spread="warp")
 def _softmax_backward(start, stop, dx, dy, y):
     for row in range(np.uintp(start), np.uintp(stop)):
         total = y.dtype.type(0)
-        for column in range(np.uintp(y.shape[1])):
+        for column in my_range(np.uintp(0), np.uintp(y.shape[1])):
             total += dy[row, column] * y[row, column]
-        for column in range(np.uintp(y.shape[1])):
+        total = join_sum(total)
+        for column in my_range(np.uintp(0), np.uintp(y.shape[1])):
             dx[row, column] = y[row, column] * (dy[row, column] - total)
 
 
@@ -93,13 +95,14 @@ def softmax_backward(dx, dy, y):
     _softmax_backward(y.shape[0], dx, dy, y)
 
 
-@kernel(cost=lambda dx, dy, y: 1.5 * y.shape[1])
+@kernel(cost=lambda dx, dy, y: 1.5 * y.shape[1], spread="warp")
 def _log_softmax_backward(start, stop, dx, dy, y):
     for row in range(np.uintp(start), np.uintp(stop)):
         total = y.dtype.type(0)
-        for column in range(np.uintp(y.shape[1])):
+        for column in my_range(np.uintp(0), np.uintp(y.shape[1])):
             total += dy[row, column]
-        for column in range(np.uintp(y.shape[1])):
+        total = join_sum(total)
+        for column in my_range(np.uintp(0), np.uintp(y.shape[1])):
             dx[row, column] = dy[row, column] - exp(y[row, column]) * total
 
 

@@ -20,19 +20,6 @@ from numba.extending import _Intrinsic
 from . import models, ptx, spread
 
 
-REPLACED = {}  # jitted helpers that are written anew for CUDA: dispatcher -> plain function
-
-
-def replaces(helper):
-    """Register a function as the CUDA side of a jitted helper."""
-
-    def register(function):
-        REPLACED[helper] = function
-        return function
-
-    return register
-
-
 def device_function(function):
     """Return a CUDA device function, always inlined."""
     return cuda.jit(function, device=True, forceinline=True)
@@ -69,7 +56,7 @@ def convert(value, team):
     if isinstance(value, _Intrinsic):
         return _intrinsic(value, team)
     if isinstance(value, CPUDispatcher):
-        return _device(REPLACED.get(value, value.py_func), team)
+        return _device(spread.CUDA_SIDES.get(value, value.py_func), team)
     if isinstance(value, python_types.FunctionType):
         operation = getattr(value, "operation", None)
         if operation is not None:
@@ -94,6 +81,8 @@ def _intrinsic(value, team):
         return team.join_max
     if value is spread.leader:
         return team.leader
+    if value is spread.my_place:
+        return team.my_place
     loop = getattr(value, "fonio_loop", None)
     if loop is not None:
         key = ("loop", value)

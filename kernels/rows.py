@@ -13,6 +13,7 @@ from numba.extending import register_jitable
 from .caching import jit
 from .elementary import exp, log
 from .native import independent_loop
+from .spread import join_max, join_sum, my_place, my_range, on_cuda
 
 BLOCK = 16  # rows of an item of the index space, and of a narrow unit
 LANES = 64  # lanes of a wide row
@@ -39,6 +40,12 @@ def rows_in(block, x):
     """Return the first row of a block of 16 and the end of its rows."""
     first = block * np.uintp(BLOCK)
     return first, min(np.uintp(x.shape[0]), first + np.uintp(BLOCK))
+
+
+@jit(inner=True)
+def softened(values, top, x, row, lane, column, step):
+    """Return the exp(x - max) that `soften` left of a column of row + lane."""
+    return values[column * np.uintp(step) + lane]
 
 
 @jit(inner=True)
@@ -82,8 +89,9 @@ def _clear(top, total):
 
 
 @jit(inner=True)
-def soften_narrow(values, top, total, rest, x, row, last):
+def soften_narrow(unit, x, row, last):
     """For 16 rows: values[16·column + lane] = exp(x - max), and what belongs to each lane."""
+    values, top, total, rest = unit
     zero, lanes = np.uintp(0), np.uintp(BLOCK)
     _clear(top, total)
     for column in range(np.uintp(x.shape[1])):
@@ -91,11 +99,13 @@ def soften_narrow(values, top, total, rest, x, row, last):
     for column in range(np.uintp(x.shape[1])):
         _exp_loop(zero, lanes, (column * lanes,), (values, top, total))
     _finish_loop(zero, lanes, (), (total, rest))
+    return unit
 
 
 @jit(inner=True)
-def soften_wide(values, top, total, rest, x, row, last):
+def soften_wide(unit, x, row, last):
     """For one row: values[column] = exp(x - max), and what belongs to it in lane 0."""
+    values, top, total, rest = unit
     columns, zero, lanes = np.uintp(x.shape[1]), np.uintp(0), np.uintp(LANES)
     _clear(top, total)
     for column in range(columns):
@@ -115,8 +125,42 @@ def soften_wide(values, top, total, rest, x, row, last):
         for lane in range(half):
             total[lane] += total[lane + half]
     _finish_loop(zero, zero + np.uintp(1), (), (total, rest))
+    return unit
 
 
 def both(make):
     """Make a kernel for narrow rows and one for wide ones: make(rows of a unit, its softener)."""
-    return make(BLOCK, soften_narrow), make(1, soften_wide)
+    narrow, wide = make(BLOCK, soften_narrow), make(1, soften_wide)
+    narrow.use_on_device(wide)
+    return narrow, wide
+
+
+# On CUDA a warp has a row, its lanes every 32nd column, and keeps no values: exp is taken again.
+
+
+@on_cuda(make_unit)
+def _no_unit(x):
+    return None
+
+
+@on_cuda(softened)
+def _soften_again(values, top, x, row, lane, column, step):
+    return exp(x[row, column] - top[0])
+
+
+@on_cuda(rows_in)
+def _row_of_warp(block, x):
+    row = block * np.uintp(BLOCK) + my_place()
+    return row, min(np.uintp(x.shape[0]), row + np.uintp(1))
+
+
+@on_cuda(soften_wide)
+def _soften_by_warp(unit, x, row, last):
+    top, total = x.dtype.type(-np.inf), x.dtype.type(0)
+    for column in my_range(np.uintp(0), np.uintp(x.shape[1])):
+        top = _larger(x[row, column], top)
+    top = join_max(top)
+    for column in my_range(np.uintp(0), np.uintp(x.shape[1])):
+        total += exp(x[row, column] - top)
+    total = join_sum(total)
+    return None, (top,), (x.dtype.type(1) / total,), (log(total),)

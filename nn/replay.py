@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernels.launch import kernel
 from ..kernels.loops import for_each_row
+from ..kernels.spread import join_sum, leader, my_range
 
 
 @kernel
@@ -25,11 +26,11 @@ def advance(start, stop, counter, by):
         counter[0] += by
 
 
-@for_each_row(cost=0.3)
+@for_each_row(cost=0.3, spread="cells")
 def gather_rows(row, batch, data, order, cursor):
     """batch[row] = data[order[cursor + row]]."""
     source = order[np.intp(cursor[0]) + np.intp(row)]
-    for column in range(np.uintp(batch.shape[1])):
+    for column in my_range(np.uintp(0), np.uintp(batch.shape[1])):
         batch[row, column] = data[np.uintp(source), column]
 
 
@@ -46,12 +47,12 @@ def tally_loss(start, stop, total, loss, rows):
         total[0] += np.float64(loss[0]) * rows
 
 
-@kernel
+@kernel(spread="warp")
 def tally_hits(start, stop, hits, output, labels):
     """Count the rows whose largest output is the label's; one output is a logit of class 1."""
     for _ in range(start, stop):
         count = 0
-        for row in range(output.shape[0]):
+        for row in my_range(np.uintp(0), np.uintp(output.shape[0])):
             best = 0
             if output.shape[1] == 1:
                 best = 1 if output[row, 0] > 0 else 0
@@ -62,4 +63,6 @@ def tally_hits(start, stop, hits, output, labels):
                     best = column if value > top else best
                     top = value if value > top else top
             count += 1 if labels[row] == best else 0
-        hits[0] += count
+        count = join_sum(count)
+        if leader():
+            hits[0] += count
