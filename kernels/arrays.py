@@ -65,6 +65,15 @@ def new(like, shape, dtype):
     return np.empty(shape, dtype) if device is None else empty(device, shape, dtype)
 
 
+def readable(array):
+    """Return an array that NumPy can read; None on CUDA while recording, when no one may wait."""
+    if not isinstance(array, DeviceArray):
+        return array
+    from .recording import current
+
+    return array.copy_to_host() if current() is None else None
+
+
 def put(like, array):
     """Return a NumPy array where `like` lives: as it is, or a copy on the device."""
     device = device_of(like)

@@ -11,84 +11,96 @@ import numpy as np
 from numba.extending import overload
 
 from . import arrays
+from .arrays import scratch
+from .caching import jit
 from .launch import kernel
 from .operations import operation
 from .reductions import REDUCTIONS, at, reduction_in_njit, sum_losses, weigh_samples
-from .rows import NARROW, blocks_of, both, make_unit, rows_in
+from .rows import NARROW, blocks_of, both, make_unit, rows_in, softened
+from .spread import join_sum, leader, my_range, on_cuda
 
 
 def _make_labels(step, soften):
-    @kernel(cost=lambda losses, dx, x, *_: 20.0 * x.shape[1] + 200.0)
+    @kernel(cost=lambda losses, dx, x, *_: 20.0 * x.shape[1] + 200.0, spread="rows")
     def cross_entropy_labels(
         start, stop, losses, dx, x, labels, class_weight, sample_weight, scale, smoothing, ignored
     ):
         """Losses of rows and `scale` times their derivatives, where labels are whole numbers."""
-        values, top, total, rest = make_unit(x)
-        columns, one = np.uintp(x.shape[1]), x.dtype.type(1)
+        unit = make_unit(x)
+        zero, columns, one = np.uintp(0), np.uintp(x.shape[1]), x.dtype.type(1)
         share, all_classes = smoothing / x.dtype.type(x.shape[1]), x.dtype.type(0)
-        for column in range(columns):
+        for column in my_range(zero, columns):
             all_classes += at(class_weight, column, one)
+        all_classes = join_sum(all_classes)
         for block in range(np.uintp(start), np.uintp(stop)):
             first, last = rows_in(block, x)
             for start_row in range(first, last, np.uintp(step)):
-                soften(values, top, total, rest, x, start_row, last)
+                values, top, total, rest = soften(unit, x, start_row, last)
                 for lane in range(min(last - start_row, np.uintp(step))):
                     row = start_row + lane
-                    label = np.uintp(labels[row])
+                    label = min(np.uintp(labels[row]), columns - np.uintp(1))  # CUDA cannot raise
                     if labels[row] == ignored:
-                        losses[row] = 0
-                        for column in range(columns):
+                        if leader():
+                            losses[row] = 0
+                        for column in my_range(zero, columns):
                             dx[row, column] = 0
                         continue
                     weight = at(sample_weight, row, one)
                     spread = weight * share
                     weight *= (one - smoothing) * at(class_weight, label, one)
                     most, logarithm = top[lane], rest[lane]
-                    loss = weight * (logarithm - (x[row, label] - most))
+                    loss, none = x.dtype.type(0), x.dtype.type(0)
+                    if leader():
+                        loss = weight * (logarithm - (x[row, label] - most))
                     factor = scale[0] * (weight + spread * all_classes) * total[lane]
-                    for column in range(columns):
-                        dx[row, column] = values[column * np.uintp(step) + lane] * factor
-                    dx[row, label] -= scale[0] * weight
+                    hit = scale[0] * weight
+                    for column in my_range(zero, columns):
+                        value = softened(values, top, x, start_row, lane, column, step)
+                        dx[row, column] = value * factor - (hit if column == label else none)
                     if smoothing != 0:
-                        for column in range(columns):
+                        for column in my_range(zero, columns):
                             share_here = spread * at(class_weight, column, one)
                             loss += share_here * (logarithm - (x[row, column] - most))
                             dx[row, column] -= scale[0] * share_here
-                    losses[row] = loss
+                    loss = join_sum(loss)
+                    if leader():
+                        losses[row] = loss
 
     return cross_entropy_labels
 
 
 def _make_probabilities(step, soften):
-    @kernel(cost=lambda losses, dx, x, *_: 40.0 * x.shape[1] + 200.0)
+    @kernel(cost=lambda losses, dx, x, *_: 40.0 * x.shape[1] + 200.0, spread="rows")
     def cross_entropy_probabilities(
         start, stop, losses, dx, x, labels, class_weight, sample_weight, scale, smoothing
     ):
         """Losses of rows and `scale` times their derivatives, where labels are probabilities."""
-        values, top, total, rest = make_unit(x)
-        columns, one = np.uintp(x.shape[1]), x.dtype.type(1)
+        unit = make_unit(x)
+        zero, columns, one = np.uintp(0), np.uintp(x.shape[1]), x.dtype.type(1)
         share = smoothing / x.dtype.type(x.shape[1])
         for block in range(np.uintp(start), np.uintp(stop)):
             first, last = rows_in(block, x)
             for start_row in range(first, last, np.uintp(step)):
-                soften(values, top, total, rest, x, start_row, last)
+                values, top, total, rest = soften(unit, x, start_row, last)
                 for lane in range(min(last - start_row, np.uintp(step))):
                     row = start_row + lane
                     weight = at(sample_weight, row, one)
                     most, logarithm = top[lane], rest[lane]
                     loss, mass = x.dtype.type(0), x.dtype.type(0)
-                    for column in range(columns):
+                    for column in my_range(zero, columns):
                         q = (one - smoothing) * labels[row, column] + share
                         q *= at(class_weight, column, one)
                         mass += q
                         loss += q * (logarithm - (x[row, column] - most))
-                    losses[row] = weight * loss
+                    loss, mass = join_sum(loss), join_sum(mass)
+                    if leader():
+                        losses[row] = weight * loss
                     weight *= scale[0]
                     factor = mass * total[lane]
-                    for column in range(columns):
+                    for column in my_range(zero, columns):
                         q = (one - smoothing) * labels[row, column] + share
                         q *= at(class_weight, column, one)
-                        value = values[column * np.uintp(step) + lane]
+                        value = softened(values, top, x, start_row, lane, column, step)
                         dx[row, column] = weight * (value * factor - q)
 
     return cross_entropy_probabilities
@@ -98,21 +110,38 @@ _labels_narrow, _labels_wide = both(_make_labels)
 _probabilities_narrow, _probabilities_wide = both(_make_probabilities)
 
 
-@kernel
+@jit(inner=True)
+def _bad_label(scale):
+    """Raise; on CUDA, where nothing can, return a weight that makes the whole loss NaN."""
+    if len(scale) > 0:  # always
+        raise ValueError("cross_entropy: labels has a label out of range")
+    return scale.dtype.type(0)
+
+
+@on_cuda(_bad_label)
+def _no_weight(scale):
+    return scale.dtype.type(np.nan)
+
+
+@kernel(spread="warp")
 def _weigh_labels(start, stop, scale, labels, class_weight, sample_weight, classes, ignored, mean):
     """Check the labels; for a mean, scale[0] = 1/Σ weights of the rows that count, else 1."""
     one = scale.dtype.type(1)
     whole = scale.dtype.type(0)
-    for first in range(np.uintp(0), np.uintp(len(labels)), np.uintp(64)):
+    for first in my_range(np.uintp(0), np.uintp(len(labels) + 63) // np.uintp(64)):
         part = scale.dtype.type(0)
+        first *= np.uintp(64)
         for row in range(first, min(np.uintp(len(labels)), first + np.uintp(64))):
             label = labels[row]
             if label != ignored:
                 if label < 0 or label >= classes:
-                    raise ValueError("cross_entropy: labels has a label out of range")
-                part += at(class_weight, label, one) * at(sample_weight, row, one)
+                    part += _bad_label(scale)
+                else:
+                    part += at(class_weight, label, one) * at(sample_weight, row, one)
         whole += part
-    scale[0] = one / whole if mean else one
+    whole = join_sum(whole)
+    if leader():
+        scale[0] = one / whole if mean else one + (whole - whole)
 
 
 def _check(operation, sizes, values):
@@ -125,6 +154,9 @@ def _check(operation, sizes, values):
     if labels.ndim == 1:
         ignored = values["ignore_index"]
         arrays.check_integer(operation, "ignore_index", ignored)
+        labels = arrays.readable(labels)
+        if labels is None:  # recorded on CUDA: nothing waits for the device; fit has looked before
+            return
         bad = np.flatnonzero(((labels < 0) | (labels >= sizes["C"])) & (labels != ignored))
         if len(bad):
             raise ValueError(
@@ -155,8 +187,8 @@ def _against_labels(size):
         mean,
     ):
         rows, columns = logits.shape
-        losses = loss if each else np.empty(rows, logits.dtype)
-        scale = np.empty(1, logits.dtype)
+        losses = loss if each else scratch(logits, rows)
+        scale = scratch(logits, 1)
         smoothing = logits.dtype.type(label_smoothing)
         _weigh_labels(1, scale, labels, class_weight, sample_weight, columns, ignore_index, mean)
         if columns <= NARROW:
@@ -185,8 +217,8 @@ def _against_probabilities(size):
         loss, dlogits, logits, labels, class_weight, sample_weight, label_smoothing, mean
     ):
         rows, columns = logits.shape
-        losses = loss if each else np.empty(rows, logits.dtype)
-        scale = np.empty(1, logits.dtype)
+        losses = loss if each else scratch(logits, rows)
+        scale = scratch(logits, 1)
         smoothing = logits.dtype.type(label_smoothing)
         weigh_samples(1, scale, sample_weight, rows, 1, mean)
         if columns <= NARROW:
@@ -233,7 +265,7 @@ def cross_entropy(
     """
     arrays.check_known("cross_entropy", reduction, REDUCTIONS, "reduction")
     each, mean = reduction == "none", reduction == "mean"
-    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+    if getattr(labels, "ndim", 1) == 2:
         run = _probabilities_to_each if each else _probabilities_to_one
         return run(logits, labels, class_weight, sample_weight, label_smoothing, mean, out=out)
     run = _labels_to_each if each else _labels_to_one
