@@ -222,19 +222,59 @@ def copy_lines(typing, like, count, columns, target, target_row, source, source_
     return types.void(like, *[types.intp] * 6), codegen
 
 
+class _Transposition(Emitter):
+    """target[k, j] = source[j, k] for a group of columns of the target, a vector's lanes each."""
+
+    def emit(self, sizes, operands, by_squares):
+        builder, lanes = self.builder, _WORD(self.lanes)
+        columns, self.first, self.last = sizes
+        self.target, self.line, source, row, self.step = operands
+        groups = builder.sdiv(self.place(columns, self.lanes - 1), lanes)
+        with cgutils.for_range(builder, groups) as group:
+            last = builder.sub(columns, _WORD(1))  # what fills up is a copy of the last
+            self.column = builder.mul(group.index, lanes)
+            numbers = (self.place(self.column, i) for i in range(self.lanes))
+            starts = [self.place(source, (self.least(j, last), row)) for j in numbers]
+            with builder.if_else(by_squares) as (squares, elements):
+                with squares:
+                    self.squares(starts)
+                with elements:
+                    self.elements(starts)
+
+    def to(self, k):
+        return self.place(self.target, (k, self.line), (self.column, self.bytes))
+
+    def squares(self, starts):
+        with cgutils.for_range_slice(
+            self.builder, self.first, self.last, _WORD(self.lanes), _WORD
+        ) as (index, _):
+            k = self.least(index, self.builder.sub(self.last, _WORD(self.lanes)))
+            square = [self.load(self.place(start, (k, self.bytes))) for start in starts]
+            for i, line in enumerate(self.transpose_square(square)):
+                self.store(line, self.place(self.to(k), (self.line, i)))
+
+    def elements(self, starts):
+        with cgutils.for_range(self.builder, self.last, self.first) as loop:
+            line = ir.Constant(self.vector, ir.Undefined)
+            for i, start in enumerate(starts):
+                value = self.element(self.place(start, (loop.index, self.step)))
+                line = self.builder.insert_element(line, value, ir.IntType(32)(i))
+            self.store(line, self.to(loop.index))
+
+
 @intrinsic
-def transpose_square(typing, like, target, target_row, source, source_row, rows):
-    """target[j, i] = source[min(i, rows - 1), j] for as many i and j as a vector has lanes."""
+def transpose_lines(typing, like, sizes, operands, by_squares):
+    """target[k, j] = source[j, k] for first <= k < last, columns filled up to whole vectors.
+
+    sizes = columns, first, last; operands = target, line, source, row, step: the lines of target
+    are `line` bytes apart, the rows of source `row`, and its elements `step`. `by_squares`: they
+    are adjacent, and last is at least a vector's lanes; lines before the first may be written anew.
+    """
 
     def codegen(context, builder, signature, args):
-        _, target, target_row, source, source_row, rows = args
-        emitter = Emitter(context, builder, like.dtype)
-        last, lines = builder.sub(rows, _WORD(1)), []
-        for i in map(_WORD, range(emitter.lanes)):
-            row = builder.select(builder.icmp_signed("<", i, last), i, last)
-            lines.append(emitter.load(emitter.place(source, (row, source_row))))
-        for i, line in enumerate(emitter.transpose_square(lines)):
-            emitter.store(line, emitter.place(target, (i, target_row)))
+        sizes, operands = (cgutils.unpack_tuple(builder, pack) for pack in args[1:3])
+        _Transposition(context, builder, like.dtype).emit(sizes, operands, args[3])
         return context.get_dummy_value()
 
-    return types.void(like, *[types.intp] * 5), codegen
+    words = types.UniTuple(types.intp, 3), types.UniTuple(types.intp, 5), types.boolean
+    return types.void(like, *words), codegen

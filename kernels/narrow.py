@@ -33,9 +33,6 @@ class _NarrowStrip(Strip):
                     count = self.least(builder.sub(self.cols, first), _WORD(self.lanes))
                     self.finish_tile(self.tile_sums(rows, first, count), first, count)
 
-    def least(self, a, b):
-        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
-
     def tile_sums(self, rows, first, count):
         """Emit the loops over k and return the sums, one vector a row; rows too many are copies."""
         builder = self.builder
@@ -67,10 +64,7 @@ class _NarrowStrip(Strip):
         at = (builder.sub(k, start), self.span(1))
         vector = self.load(self.place(self.buffer, at))
         for place, line in zip(sums, lines, strict=True):
-            address = self.place(line, (k, self.a_col))
-            value = builder.load(
-                builder.inttoptr(address, self.float.as_pointer()), align=self.bytes
-            )
+            value = self.element(self.place(line, (k, self.a_col)))
             total = self.multiply_add(self.broadcast(value), vector, builder.load(place))
             builder.store(total, place)
 

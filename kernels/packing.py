@@ -5,17 +5,30 @@ what fills it up is never stored. A packed matrix is an array (k, columns filled
 panel after panel.
 """
 
-import numpy as np
+from numba import types
 from numba.extending import register_jitable
 
-from .caching import jit
-from .launch import kernel
-from .microkernel import copy_lines, transpose_square
+from .launch import Kernel
+from .microkernel import copy_lines, transpose_lines
 from .widths import TILE_VECTORS, vector_bytes
 
 VECTOR = vector_bytes()
 PANEL = TILE_VECTORS * VECTOR
 BLOCK = 256  # of k: what one item of a packing kernel copies of a panel
+
+
+class _StridedKernel(Kernel):
+    """A kernel that is compiled once for arrays of any strides: its tiles read strides anyhow."""
+
+    def _compile(self, kinds):
+        return super()._compile(
+            tuple(k.copy(layout="A") if isinstance(k, types.Array) else k for k in kinds)
+        )
+
+
+def strided_kernel(cost):
+    """Make a share a kernel that is compiled once for arrays of any strides."""
+    return lambda share: _StridedKernel(share, lambda: share, cost)
 
 
 @register_jitable
@@ -40,7 +53,7 @@ def _cost(packed, source):
     return 0.2 * BLOCK * PANEL / packed.itemsize
 
 
-@kernel(cost=_cost)
+@strided_kernel(cost=_cost)
 def pack_rows(start, stop, packed, source):
     """Pack source (k, columns), whose columns are adjacent."""
     k, columns = source.shape
@@ -56,41 +69,23 @@ def pack_rows(start, stop, packed, source):
         copy_lines(packed, lines, min(width, columns - j), target, line, origin, row)
 
 
-@jit(inner=True)
-def _squares(packed, to, line, source, column, first, last):
-    item, lanes = packed.itemsize, VECTOR // packed.itemsize
-    target, origin = packed.ctypes.data, source.ctypes.data + column * source.strides[0]
-    rows = min(lanes, source.shape[0] - column)
-    for k in range(first, last, lanes):
-        k = min(k, source.shape[1] - lanes)  # the last square overlaps the one before
-        place = target + (to + k * line) * item
-        transpose_square(packed, place, line * item, origin + k * item, source.strides[0], rows)
-
-
-@jit(inner=True)
-def _elements(packed, to, line, source, column, first, last):
-    flat = packed.reshape(packed.size)
-    lanes, rows = np.uintp(VECTOR // packed.itemsize), np.uintp(source.shape[0] - column)
-    for k in range(np.uintp(first), np.uintp(last)):
-        place = np.uintp(to) + k * np.uintp(line)
-        for q in range(lanes):  # what fills up is a copy of the last
-            flat[place + q] = source[np.uintp(column) + min(q, rows - np.uintp(1)), k]
-
-
-@kernel(cost=_cost)
+@strided_kernel(cost=_cost)
 def pack_columns(start, stop, packed, source):
     """Pack the transpose of source (columns, k), by squares of registers where its rows allow."""
     columns, k = source.shape
-    width, lanes = PANEL // packed.itemsize, VECTOR // packed.itemsize
+    size, (row, step) = packed.itemsize, source.strides
+    width, lanes = PANEL // size, VECTOR // size
     panels = (columns + width - 1) // width
-    by_squares = source.strides[1] == source.itemsize and k >= lanes
+    by_squares = step == size and k >= lanes
     for item in range(start, stop):
-        j = item % panels * width
-        first, last = item // panels * BLOCK, min(k, (item // panels + 1) * BLOCK)
-        line = min(width, packed.shape[1] - j)
-        for column in range(j, j + line, lanes):
-            to = j * k + column - j
-            if by_squares:
-                _squares(packed, to, line, source, column, first, last)
-            else:
-                _elements(packed, to, line, source, column, first, last)
+        j, first = item % panels * width, item // panels * BLOCK
+        line = min(width, packed.shape[1] - j) * size
+        operands = (
+            packed.ctypes.data + j * k * size,
+            line,
+            source.ctypes.data + j * row,
+            row,
+            step,
+        )
+        sizes = (min(width, columns - j), first, min(k, first + BLOCK))
+        transpose_lines(packed, sizes, operands, by_squares)

@@ -11,7 +11,6 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, overload, register_jitable
 
 from .compiling import InnerCompiler
-from .launch import kernel
 from .loops import for_each_cell
 from .microkernel import ADD, strip
 from .narrow import NARROW, narrow_strip
@@ -23,6 +22,7 @@ from .packing import (
     pack_rows,
     packed_size,
     packing_items,
+    strided_kernel,
 )
 from .widths import HAS_MASKS
 
@@ -41,7 +41,7 @@ def _cost(c, a, b, bias, code):
     return rows * b.shape[0] * PANEL / VECTOR / 4
 
 
-@kernel(cost=lambda c, a, *_: VECTOR / c.itemsize * a.shape[1] * NARROW / 4)
+@strided_kernel(cost=lambda c, a, *_: VECTOR / c.itemsize * a.shape[1] * NARROW / 4)
 def product_narrow(start, stop, c, a, b, bias, code):
     """C = A·Bᵀ for at most NARROW rows of b, by items of a vector's lanes of rows of a."""
     rows, k = a.shape
@@ -68,7 +68,7 @@ def product_narrow(start, stop, c, a, b, bias, code):
 def _product_kernel(padded, flipped):
     padded, flipped = int(padded), int(flipped)  # Numba knows the values of frozen integers only
 
-    @kernel(cost=_cost)
+    @strided_kernel(cost=_cost)
     def product(start, stop, c, a, b, bias, code):
         """C = A·B by items of ROW_BLOCK rows and one panel of columns; `flipped`: Cᵀ = A·B."""
         rows, columns = (c.shape[1], c.shape[0]) if flipped else c.shape

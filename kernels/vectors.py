@@ -47,6 +47,14 @@ class Emitter:
             return self.builder.load(pointer, align=self.bytes)
         return self._masked("load", kind, kind, [pointer, _I32(self.bytes), mask, self.zero(kind)])
 
+    def element(self, address):
+        return self.builder.load(
+            self.builder.inttoptr(address, self.float.as_pointer()), align=self.bytes
+        )
+
+    def least(self, a, b):
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
     def store(self, value, address, mask=None):
         pointer = self.builder.inttoptr(address, value.type.as_pointer())
         if mask is None:
