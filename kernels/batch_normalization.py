@@ -11,28 +11,33 @@ The rule: every sum is made of chunks of 64 rows in a fixed order, see columns.p
 from the distances to the column's first row, which a large mean does not blur.
 """
 
+import math
+
 import numpy as np
 from numba.extending import register_jitable
 
+from .arrays import scratch
 from .caching import jit
 from .columns import (
     BLOCK,
     CACHED,
     as_rows,
+    chunk_scratch,
     column_moments,
     column_sum,
     fold,
     join_chunks,
     measure_chunks,
-    new_lanes,
-    scratch,
     tile,
+    tile_columns,
     tiles_of,
 )
 from .launch import kernel
 from .loops import for_each
 from .native import independent_loop
 from .operations import operation
+from .reductions import new_lanes
+from .spread import leader, my_range
 from .streaming import LARGE, end_stream, stream
 
 __all__ = [
@@ -48,7 +53,7 @@ __all__ = [
 @jit(inner=True)
 def _line_of(distance, total, count, gamma, beta, eps):
     """Return rstd, and slope and level of y = (x - shift)·slope + level."""
-    rstd = type(eps)(1) / np.sqrt(total / count + eps)
+    rstd = type(eps)(1) / math.sqrt(total / count + eps)
     return rstd, rstd * gamma, beta - distance * (rstd * gamma)
 
 
@@ -65,7 +70,10 @@ def _end_forward(start, stop, mean, rstd, line, sums, squares, x, gamma, beta, e
         line[0, i], line[1, i], line[2, i] = shift, slope, level
 
 
-@kernel(cost=lambda mean, rstd, line, sums, *_: (2.0 + len(sums)) * line.shape[1] / len(mean))
+@kernel(
+    cost=lambda mean, rstd, line, sums, *_: (2.0 + len(sums)) * line.shape[1] / len(mean),
+    spread="warp",
+)
 def _end_channels(start, stop, mean, rstd, line, sums, squares, x, gamma, beta, eps):
     """As _end_forward does, for channels of several columns."""
     length, rows = np.uintp(x.shape[1]) // np.uintp(len(mean)), type(eps)(x.shape[0])
@@ -75,16 +83,17 @@ def _end_channels(start, stop, mean, rstd, line, sums, squares, x, gamma, beta, 
         left, right = i * length, (i + np.uintp(1)) * length
         join_chunks(left, right, centre, total, sums, squares, x.shape[0])
         shift = x[top, left] if x.shape[0] > 0 and length > 0 else type(eps)(0)
-        for column in range(left, right):
+        for column in my_range(left, right):
             centre[column] += x[top, column] - shift if x.shape[0] > 0 else shift
         distance = fold(centre, left, right, lanes) / type(eps)(length)
-        for column in range(left, right):
+        for column in my_range(left, right):
             away = centre[column] - distance
             total[column] += rows * (away * away)
         square = fold(total, left, right, lanes)
-        rstd[i], slope, level = _line_of(distance, square, count, gamma[i], beta[i], eps)
-        mean[i] = shift + distance
-        for column in range(left, right):
+        scale, slope, level = _line_of(distance, square, count, gamma[i], beta[i], eps)
+        if leader():
+            rstd[i], mean[i] = scale, shift + distance
+        for column in my_range(left, right):
             line[0, column], line[1, column], line[2, column] = shift, slope, level
 
 
@@ -110,7 +119,12 @@ def _for_each_value(value, cost):
     one = independent_loop(jit(one_row, inner=True), leading=1)
     part = independent_loop(jit(part_of_row, inner=True), leading=2)
 
-    @kernel(cost=lambda out, *_: cost * out.shape[1])
+    def one_cell(start, stop, out, *args):
+        for row in range(np.uintp(start), np.uintp(stop)):
+            for column in my_range(np.uintp(0), np.uintp(out.shape[1])):
+                out[row, column] = value(row, column, *args)
+
+    @kernel(cost=lambda out, *_: cost * out.shape[1], spread="cells", cuda=one_cell)
     def apply(start, stop, out, *args):
         zero, columns, block = np.uintp(0), np.uintp(out.shape[1]), np.uintp(BLOCK)
         first, last = np.uintp(start), np.uintp(stop)
@@ -131,6 +145,7 @@ def _for_each_value(value, cost):
         for row in range(whole, last):
             one(zero, columns, (row,), (out, *args))
 
+    apply.__name__ = value.py_func.__name__
     return apply
 
 
@@ -152,8 +167,8 @@ def batchnorm(y, mean, rstd, x, gamma, beta, eps=1e-5, relu=False):
     backward then wants y.
     """
     rows, epsilon = as_rows(x), x.dtype.type(eps)
-    sums, squares = scratch(rows)
-    line = np.empty((3, rows.shape[1]), x.dtype)
+    sums, squares = chunk_scratch(rows)
+    line = scratch(x, (3, rows.shape[1]))
     floor = x.dtype.type(0 if relu else -np.inf)
     measure_chunks(tiles_of(rows), sums, squares, rows)
     end = _end_forward if x.ndim == 2 else _end_channels
@@ -180,16 +195,21 @@ def _passed(dy, y, row, column):
     return type(d)(0) if value <= 0 else d
 
 
-@kernel(cost=lambda sums, products, lost, dy, *_: 12.0 * min(BLOCK, dy.shape[1]))
+@kernel(
+    cost=lambda sums, products, lost, dy, *_: 12.0 * min(BLOCK, dy.shape[1]),
+    spread="cells",
+    columns=tile_columns,
+)
 def _measure_gradients(start, stop, sums, products, lost, dy, x, mean, rstd, y):
     """For each tile's columns: Σ dy, Σ dy·(x - mean); of far ones also Σ (x - mean)."""
     four = np.uintp(4)
     for item in range(np.uintp(start), np.uintp(stop)):
         chunk, first, whole, last, left, right = tile(item, x)
-        sums[chunk, left:right], products[chunk, left:right] = 0, 0
+        for column in my_range(left, right):
+            sums[chunk, column], products[chunk, column] = 0, 0
         grouped = whole if x.size <= CACHED else first
         for row in range(first, grouped, four):
-            for column in range(left, right):
+            for column in my_range(left, right):
                 total, product = sums[chunk, column], products[chunk, column]
                 for k in range(four):
                     d = _passed(dy, y, row + k, column)
@@ -197,17 +217,18 @@ def _measure_gradients(start, stop, sums, products, lost, dy, x, mean, rstd, y):
                     product += d * (x[row + k, column] - mean[column])
                 sums[chunk, column], products[chunk, column] = total, product
         for row in range(grouped, last):
-            for column in range(left, right):
+            for column in my_range(left, right):
                 d = _passed(dy, y, row, column)
                 sums[chunk, column] += d
                 products[chunk, column] += d * (x[row, column] - mean[column])
         far = False
-        for column in range(left, right):
+        for column in my_range(left, right):
             far |= _is_far(mean[column], rstd[column])
         if far:
-            lost[chunk, left:right] = 0
+            for column in my_range(left, right):
+                lost[chunk, column] = 0
             for row in range(first, last):
-                for column in range(left, right):
+                for column in my_range(left, right):
                     lost[chunk, column] += x[row, column] - mean[column]
 
 
@@ -215,9 +236,10 @@ def _measure_gradients(start, stop, sums, products, lost, dy, x, mean, rstd, y):
 def _add_chunks(first, last, totals, sums, products, lost):
     """totals[0], [1], [2] = Σ over chunks of sums, products, lost."""
     for k in range(3):
-        totals[k, first:last] = 0
+        for i in my_range(first, last):
+            totals[k, i] = 0
     for chunk in range(np.uintp(sums.shape[0])):
-        for i in range(first, last):
+        for i in my_range(first, last):
             totals[0, i] += sums[chunk, i]
             totals[1, i] += products[chunk, i]
             totals[2, i] += lost[chunk, i]
@@ -250,7 +272,8 @@ def _end_backward(
 
 
 @kernel(
-    cost=lambda dgamma, dbeta, slope, sums, *_: (1.0 + len(sums)) * slope.shape[1] / len(dgamma)
+    cost=lambda dgamma, dbeta, slope, sums, *_: (1.0 + len(sums)) * slope.shape[1] / len(dgamma),
+    spread="warp",
 )
 def _end_channels_backward(
     start, stop, dgamma, dbeta, slope, sums, products, lost, gamma, mean, rstd, count
@@ -260,11 +283,13 @@ def _end_channels_backward(
     for i in range(np.uintp(start), np.uintp(stop)):
         left, right = i * length, (i + np.uintp(1)) * length
         _add_chunks(left, right, slope, sums, products, lost)
-        dbeta[i] = fold(slope[0], left, right, lanes)
+        total = fold(slope[0], left, right, lanes)
         product = fold(slope[1], left, right, lanes)
         away = fold(slope[2], left, right, lanes)
-        dgamma[i], a, b, c = _slope_of(dbeta[i], product, away, gamma[i], mean[i], rstd[i], count)
-        for column in range(left, right):
+        scale, a, b, c = _slope_of(total, product, away, gamma[i], mean[i], rstd[i], count)
+        if leader():
+            dgamma[i], dbeta[i] = scale, total
+        for column in my_range(left, right):
             slope[0, column], slope[1, column], slope[2, column] = a, b, c
 
 
@@ -289,7 +314,7 @@ def _for_columns(x, mean, rstd):
     """Return mean and rstd of each column, which are those of its channel."""
     if x.ndim == 2:
         return mean, rstd
-    wide = np.empty((2, x.shape[1] * x.shape[2]), x.dtype)
+    wide = scratch(x, (2, x.shape[1] * x.shape[2]))
     _repeat(wide.shape[1], wide, mean, rstd)
     return wide[0], wide[1]
 
@@ -309,9 +334,9 @@ def batchnorm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, rstd, y=None):
     """
     slopes, rows, results = as_rows(dy), as_rows(x), as_rows(dx)
     outputs = None if y is None else as_rows(y)
-    sums, products = scratch(rows)
-    lost, _ = scratch(rows)
-    slope = np.empty((3, rows.shape[1]), x.dtype)
+    sums, products = chunk_scratch(rows)
+    lost, _ = chunk_scratch(rows)
+    slope = scratch(x, (3, rows.shape[1]))
     centre, scale = _for_columns(x, mean, rstd)
     _measure_gradients(tiles_of(rows), sums, products, lost, slopes, rows, centre, scale, outputs)
     count = x.dtype.type(x.size // max(1, x.shape[1]))
@@ -324,7 +349,7 @@ def batchnorm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, rstd, y=None):
 def _running_line(column, line, gamma, beta, running_mean, running_var, eps):
     i = column // np.uintp(line.shape[1] // len(gamma))
     line[0, column], line[2, column] = running_mean[i], beta[i]
-    line[1, column] = gamma[i] / np.sqrt(running_var[i] + eps)
+    line[1, column] = gamma[i] / math.sqrt(running_var[i] + eps)
 
 
 @operation(
@@ -337,7 +362,7 @@ def batchnorm_inference(y, x, gamma, beta, running_mean, running_var, eps=1e-5, 
     x (N, C) or (N, C, L); the others (C,) -> y like x
     """
     rows = as_rows(x)
-    line = np.empty((3, rows.shape[1]), x.dtype)
+    line = scratch(x, (3, rows.shape[1]))
     floor = x.dtype.type(0 if relu else -np.inf)
     epsilon = x.dtype.type(eps)
     _running_line(rows.shape[1], line, gamma, beta, running_mean, running_var, epsilon)

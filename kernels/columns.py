@@ -9,13 +9,15 @@ are joined as Chan, Golub & LeVeque 1979 do: Σ(x - mean)² = Σₖ [Mₖ + nₖ
 import numpy as np
 from numba.extending import register_jitable
 
+from .arrays import scratch
 from .caching import jit
 from .launch import kernel
 from .loops import CHUNK, chunks_of, sum_columns
 from .operations import operation
+from .reductions import lane_sum, new_lanes
+from .spread import leader, my_range
 
 BLOCK = 512  # columns that go together: 64 rows of them stay in the second cache for another pass
-LANES = 64  # sums that run side by side along the columns of a channel
 CACHED = 1 << 19  # elements of an array that stays in the cache while a layer is at work
 
 
@@ -32,27 +34,17 @@ def as_rows(x):
     return x.reshape(x.shape[0], x.shape[1] * x.shape[2])
 
 
-@jit(inner=True)
-def new_lanes(like):
-    """Return the scratch of `fold`."""
-    return np.empty(LANES, like.dtype)
+def _itself(i, values):
+    return values[i]
+
+
+_fold = lane_sum(_itself)
 
 
 @jit(inner=True)
 def fold(values, left, right, lanes):
     """Sum values[left:right]: 64 lanes side by side, then the lanes in order."""
-    lanes[:] = 0
-    step = np.uintp(LANES)
-    whole = left + (right - left) // step * step
-    for first in range(left, whole, step):
-        for lane in range(step):
-            lanes[lane] += values[first + lane]
-    for column in range(whole, right):
-        lanes[column - whole] += values[column]
-    total = values.dtype.type(0)
-    for lane in range(min(step, right - left)):
-        total += lanes[lane]
-    return total
+    return _fold(left, right, lanes, (values,))
 
 
 @register_jitable
@@ -79,34 +71,44 @@ def rows_of(chunk, rows):
     return first, min(np.uintp(rows), first + np.uintp(CHUNK))
 
 
-@kernel(cost=lambda sums, squares, x: 10.0 * min(BLOCK, x.shape[1]))
+def tile_columns(*args):
+    """Return how many columns a tile has, from a kernel's arguments."""
+    return min(BLOCK, args[0].shape[1])
+
+
+@kernel(
+    cost=lambda sums, squares, x: 10.0 * min(BLOCK, x.shape[1]),
+    spread="cells",
+    columns=tile_columns,
+)
 def measure_chunks(start, stop, sums, squares, x):
     """For each tile's columns: Σ distances, then Σ (distance - their mean)²."""
     top, four = np.uintp(0), np.uintp(4)
     for item in range(np.uintp(start), np.uintp(stop)):
         chunk, first, whole, last, left, right = tile(item, x)
-        sums[chunk, left:right], squares[chunk, left:right] = 0, 0
+        for column in my_range(left, right):
+            sums[chunk, column], squares[chunk, column] = 0, 0
         # four rows to a load and a store of the sum; but memory likes one stream (1.8 times)
         grouped = whole if x.size <= CACHED else first
         for row in range(first, grouped, four):
-            for column in range(left, right):
+            for column in my_range(left, right):
                 total = sums[chunk, column]
                 for k in range(four):
                     total += x[row + k, column] - x[top, column]
                 sums[chunk, column] = total
         for row in range(grouped, last):
-            for column in range(left, right):
+            for column in my_range(left, right):
                 sums[chunk, column] += x[row, column] - x[top, column]
         scale = x.dtype.type(1) / x.dtype.type(last - first)
         for row in range(first, whole, four):
-            for column in range(left, right):
+            for column in my_range(left, right):
                 centre, total = sums[chunk, column] * scale, squares[chunk, column]
                 for k in range(four):
                     away = (x[row + k, column] - x[top, column]) - centre
                     total += away * away
                 squares[chunk, column] = total
         for row in range(whole, last):
-            for column in range(left, right):
+            for column in my_range(left, right):
                 away = (x[row, column] - x[top, column]) - sums[chunk, column] * scale
                 squares[chunk, column] += away * away
 
@@ -115,13 +117,13 @@ def measure_chunks(start, stop, sums, squares, x):
 def join_chunks(first, last, mean, var, sums, squares, rows):
     """Join the chunks of some columns, in order, to the mean distance and Σ(x - mean)²."""
     kind = mean.dtype.type
-    for column in range(first, last):
+    for column in my_range(first, last):
         mean[column], var[column] = 0, 0
     for chunk in range(np.uintp(sums.shape[0])):
         start, stop = rows_of(chunk, rows)
         one, before, size = kind(1), kind(start), kind(stop - start)
         share = size / (before + size)
-        for column in range(first, last):
+        for column in my_range(first, last):
             away = sums[chunk, column] * (one / size) - mean[column]
             mean[column] += away * share
             var[column] += squares[chunk, column] + (away * away) * (before * share)
@@ -146,7 +148,7 @@ def column_sum(y, x):
     if x.ndim == 2:
         add_columns(y, x, False)
     else:
-        wide = np.empty(x.shape[1] * x.shape[2], x.dtype)
+        wide = scratch(x, x.shape[1] * x.shape[2])
         add_columns(wide, as_rows(x), False)
         _fold_channels(y.size, y, wide)
 
@@ -154,7 +156,7 @@ def column_sum(y, x):
 @register_jitable
 def add_columns(total, x, accumulate):
     """total[column] = Σ over rows of x[row, column], or add it there with `accumulate`."""
-    partial = np.empty((chunks_of(x.shape[0]), x.shape[1]), x.dtype)
+    partial = scratch(x, (chunks_of(x.shape[0]), x.shape[1]))
     _sum(partial.shape[0], partial, x)
     _add_chunks(x.shape[1], total, partial, accumulate)
 
@@ -163,24 +165,27 @@ def add_columns(total, x, accumulate):
 def _add_chunks(start, stop, total, partial, accumulate):
     """total[column] = Σ over chunks of partial[chunk, column], in order."""
     if not accumulate:
-        total[start:stop] = 0
+        for column in range(np.uintp(start), np.uintp(stop)):
+            total[column] = 0
     for chunk in range(np.uintp(partial.shape[0])):
         for column in range(np.uintp(start), np.uintp(stop)):
             total[column] += partial[chunk, column]
 
 
-@kernel(cost=lambda y, wide: 0.3 * len(wide) / len(y))
+@kernel(cost=lambda y, wide: 0.3 * len(wide) / len(y), spread="warp")
 def _fold_channels(start, stop, y, wide):
     length, lanes = np.uintp(len(wide)) // np.uintp(len(y)), new_lanes(wide)
     for i in range(np.uintp(start), np.uintp(stop)):
-        y[i] = fold(wide, i * length, (i + np.uintp(1)) * length, lanes)
+        total = fold(wide, i * length, (i + np.uintp(1)) * length, lanes)
+        if leader():
+            y[i] = total
 
 
 @register_jitable
-def scratch(x):
+def chunk_scratch(x):
     """Return two arrays of a number for each chunk and column."""
     shape = chunks_of(x.shape[0]), x.shape[1]
-    return np.empty(shape, x.dtype), np.empty(shape, x.dtype)
+    return scratch(x, shape), scratch(x, shape)
 
 
 @operation("x (N, C) -> mean (C), var (C)")
@@ -189,6 +194,6 @@ def column_moments(mean, var, x):
 
     x (N, C) -> mean (C,), var (C,)
     """
-    sums, squares = scratch(x)
+    sums, squares = chunk_scratch(x)
     measure_chunks(tiles_of(x), sums, squares, x)
     _end_moments(x.shape[1], mean, var, sums, squares, x)
