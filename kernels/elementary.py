@@ -188,27 +188,22 @@ def log1p(x):
 
 @elementwise(cost=0.3)
 def tanh(x):
-    """y = tanh x = |e/(e + 2)| with the sign of x, e = exp(±2x) - 1.
+    """y = tanh x, for x > 0 as (2ⁿ - eʳ)/(2ⁿ + eʳ), r = n·ln 2 - 2x.
 
     x (...) -> y (...)
 
-    Of the two signs that of the smaller rounding error: near 0 the sum is just below 2, not above.
+    eʳ - 1 joins 2ⁿ - 1 and 2ⁿ + 1, which are exact: each of the two sums rounds but once.
     """
     T = type(x)
     limit, a = choose(x, 10.0, 20.0), magnitude(x)  # tanh is 1 from limit on
     a = limit if a > limit else a
-    u = with_sign(a + a, a - T(0.17))  # a select would cost three instructions more
+    u = a + a
     rounded = u * T(LOG2_E) + choose(x, ROUND_SINGLE - 127, ROUND_DOUBLE - 1023)
     n = rounded - choose(x, ROUND_SINGLE - 127, ROUND_DOUBLE - 1023)
-    r = u - n * T(LN2)  # exact where it matters, but for what T(LN2) lacks: in float32 little
+    r = n * T(LN2) - u  # exact where it matters, but for what T(LN2) lacks: in float32 little
     power = from_bits(bits(rounded) << choose(x, 23, 52), x)
-    rest = _rest(r, choose(x, T(0), -n * T(LN2_LACKS)))
-    e = ((power - T(1)) + r * power) + rest * power
-    d = e + T(2)
-    y = e / d
-    # what the sum d lost: in float32 no number needs it (1.97 ulp), in float64 some would (2.08)
-    more = y - y * (e - (d - T(2))) * (T(0.5) - T(0.5) * y)
-    return with_sign(magnitude(choose(x, y, more if a < T(0.5) else y)), x)
+    e = r + _rest(r, choose(x, T(0), n * T(LN2_LACKS)))
+    return with_sign(((power - T(1)) - e) / ((power + T(1)) + e), x)
 
 
 @elementwise(cost=0.3)
@@ -216,18 +211,20 @@ def sigmoid(x):
     """y = 1/(1 + e⁻ˣ), as q = 2ⁿ/(2ⁿ + eʳ) for x < 0, |x| = r - n·ln 2, and 1 - q for x > 0.
 
     x (...) -> y (...)
+
+    2ⁿ and eʳ are both enlarged by 2³² (2⁶⁴): no 2ⁿ is subnormal, and the division rounds q where it
+    is.
     """
     T = type(x)
     limit, a = choose(x, 104.0, 746.0), magnitude(x)
     a = limit if a > limit else a
-    rounded = choose(x, ROUND_SINGLE, ROUND_DOUBLE) - a * T(LOG2_E)
-    n = rounded - choose(x, ROUND_SINGLE, ROUND_DOUBLE)
+    rounded = choose(x, ROUND_SINGLE - 95, ROUND_DOUBLE - 959) - a * T(LOG2_E)
+    n = rounded - choose(x, ROUND_SINGLE - 95, ROUND_DOUBLE - 959)
     r = a + n * choose(x, LN2_HIGH_SINGLE, LN2_HIGH_DOUBLE)
     r = r + n * choose(x, LN2_LOW_SINGLE, LN2_LOW_DOUBLE)
-    first, second = _powers(rounded, x)
-    power = first * second
+    power, large = from_bits(bits(rounded) << choose(x, 23, 52), x), choose(x, 2.0**32, 2.0**64)
     e = r + r * r * polynomial(r, choose(x, EXP_SINGLE, EXP_DOUBLE))  # eʳ - 1
-    q = power / (T(1) + (power + e))  # not power + eʳ: a sum less that is rounded near 1
+    q = power / (large + (power + e * large))  # not power + eʳ: a sum less that is rounded near 1
     return T(1) - q if x > T(0) else q
 
 
