@@ -19,7 +19,7 @@ from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.registry import CPUDispatcher
 
-from .compiling import BodyCompiler, EntryCompiler, InnerCompiler
+from .compiling import BodyCompiler, Compiler, EntryCompiler, InnerCompiler
 
 # No `reassoc`: with it the order of a sum depends on alignment and aliasing, and bits change.
 # The numpy error model drops a branch that keeps loops with a division from vectorising.
@@ -46,10 +46,10 @@ def jit(function=None, *, cache=False, inner=False, wrapped=True, entry=False, i
             jit, cache=cache, inner=inner, wrapped=wrapped, entry=entry, identity=identity
         )
     named, key = _renamed(function, identity)
-    compiler = InnerCompiler if inner else EntryCompiler if entry else BodyCompiler
-    unwrapped = inner or entry or not wrapped
-    extra = {"pipeline_class": compiler, **UNWRAPPED} if unwrapped else {}
-    dispatcher = njit(**OPTIONS, **extra)(named)
+    extra = UNWRAPPED if inner or entry or not wrapped else {"no_cfunc_wrapper": True}
+    compiler = Compiler if wrapped else BodyCompiler
+    compiler = InnerCompiler if inner else EntryCompiler if entry else compiler
+    dispatcher = njit(pipeline_class=compiler, **OPTIONS, **extra)(named)
     dispatcher.fonio_identity = key
     if cache and cache_folder() is not None:
         dispatcher._cache = _Cache(named, key)

@@ -188,7 +188,18 @@ class _Flags(Flags):
         return self is other or super().__eq__(other)
 
 
-class InnerCompiler(CompilerBase):
+class Compiler(CompilerBase):
+    """Compiles what Python calls."""
+
+    def __init__(self, typing, target, library, args, result, flags, locals):
+        super().__init__(typing, target, library, args, result, _Flags(flags), locals)
+
+    def define_pipelines(self):
+        """Return the passes."""
+        return _passes(self.state, entry=False)
+
+
+class InnerCompiler(Compiler):
     """Compiles what is only called from other compiled code, and leaves its optimisation to them.
 
     Each function of a chain of calls is then optimised once, where it is inlined, and not at every
@@ -197,9 +208,6 @@ class InnerCompiler(CompilerBase):
     """
 
     simplified = False
-
-    def __init__(self, typing, target, library, args, result, flags, locals):
-        super().__init__(typing, target, library, args, result, _Flags(flags), locals)
 
     def define_pipelines(self):
         """Return the passes."""
@@ -216,7 +224,7 @@ class BodyCompiler(InnerCompiler):
     simplified = True
 
 
-class EntryCompiler(InnerCompiler):
+class EntryCompiler(Compiler):
     """Compiles a share together with the entry that replays call."""
 
     def define_pipelines(self):

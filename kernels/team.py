@@ -79,8 +79,8 @@ def _fail(table, state, launch, code, place):
         atomic_store(state, FINAL, _chunks_before(table, launch) + (found & 255))
 
 
-@jit(cache=True)
-def assist(table, state):
+@jit(inner=True)
+def _claim_chunks(table, state):
     """Claim chunks and run them until the last launch is done or a kernel has failed."""
     rows = table.shape[0]
     spins = 0
@@ -109,11 +109,17 @@ def assist(table, state):
 
 
 @jit(cache=True)
-def lead(table, state, times):
-    """Open `times` walks of the table, work until they are done, and raise what a kernel raised."""
+def work(table, state, times):
+    """Lead: open `times` walks of the table, work till they are done, raise what a kernel raised.
+
+    With times = 0, help: work at what another thread has opened. One function compiles once.
+    """
     end = (atomic_load(state, NEXT) >> 8) + table.shape[0] * times
-    atomic_store(state, END, end)
-    assist(table, state)
+    if times > 0:
+        atomic_store(state, END, end)
+    _claim_chunks(table, state)
+    if times == 0:
+        return
     whole = _chunks_before(table, end)
     spins = 0
     while True:  # an error closes the table while chunks are still running
@@ -151,7 +157,7 @@ class _Helper:
             self.gate.acquire()
             job, self.job = self.job, None
             if job is not None:
-                assist(*job)
+                work(*job, 0)
             job = None
 
 
@@ -174,7 +180,7 @@ class _Team:
                 self._helpers.append(_Helper())
             for helper in self._helpers[: threads - 1]:
                 helper.wake(table, state)
-            lead(table, state, times)
+            work(table, state, times)
         finally:
             self._busy.release()
 

@@ -196,7 +196,7 @@ def test_a_late_thread_finds_nothing_to_do():
     recording, x = recorded()
     recording.replay(2)
     before = x.copy()
-    team.assist(recording._table, recording._state)
+    team.work(recording._table, recording._state, 0)
     assert x.tobytes() == before.tobytes()
 
 
