@@ -174,3 +174,48 @@ def test_a_closure_without_a_digest_is_refused():
     with pytest.raises(TypeError, match="identity="):
         jit(body)
     assert digest(body.__code__) != digest(test_a_closure_without_a_digest_is_refused)
+
+
+RAISES = """
+import numpy as np
+from numba import njit
+from fonio.kernels.caching import jit
+from fonio.kernels.launch import kernel
+from fonio.kernels.recording import record
+
+@jit(inner=True)
+def check(value):
+    if value < 0:
+        raise ValueError("negative", value)
+    return value
+
+@kernel
+def guarded(start, stop, x):
+    for i in range(start, stop):
+        x[i] = check(x[i])
+
+@njit
+def from_njit(x):
+    guarded(len(x), x)
+
+def attempt(call, *args):
+    try:
+        call(*args)
+    except ValueError as error:
+        print(error.args)
+
+with record() as step:
+    guarded(2, x := np.ones(2))
+x[1] = -2.0
+attempt(step.replay)
+attempt(guarded, 1, np.array([-3.0]))
+attempt(from_njit, np.array([-4.0]))
+print(sum(guarded.entry.stats.cache_hits.values()))
+"""
+
+
+def test_a_computed_error_leaves_an_inlined_function_from_an_empty_and_a_filled_cache(tmp_path):
+    """Its text is in the environment of a function of which there may be no machine code."""
+    errors = ["('negative', -2.0)", "('negative', -3.0)", "('negative', -4.0)"]
+    assert run(RAISES, tmp_path) == [*errors, "0"]
+    assert run(RAISES, tmp_path) == [*errors, "1"]
