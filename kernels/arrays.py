@@ -10,6 +10,7 @@ from numba.extending import overload
 
 from .device import DeviceArray, adopt, empty, from_host, is_foreign, phantom
 
+ARRAYS = (np.ndarray, DeviceArray)
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -20,7 +21,7 @@ def is_number(value):
 
 def is_array(value):
     """Tell whether `value` is an array of ours: a NumPy array, or a DeviceArray."""
-    return isinstance(value, np.ndarray | DeviceArray)
+    return isinstance(value, ARRAYS)
 
 
 def check_array(operation, name, value):
@@ -72,6 +73,23 @@ def readable(array):
     from .recording import current
 
     return array.copy_to_host() if current() is None else None
+
+
+def zeros(like, shape, dtype):
+    """Return zeros where `like` lives."""
+    return put(like, np.zeros(shape, dtype))
+
+
+def on_host(array):
+    """Return an array as NumPy's; of a CUDA array, another library's too, a copy."""
+    if is_foreign(array):
+        array = adopt(array)
+    return array.copy_to_host() if isinstance(array, DeviceArray) else array
+
+
+def assign(target, source):
+    """Copy the values of `source`, wherever it lives, into `target`, wherever that lives."""
+    target[...] = source if isinstance(target, DeviceArray) else on_host(source)
 
 
 def put(like, array):

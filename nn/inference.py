@@ -9,14 +9,16 @@ import contextlib
 import numpy as np
 
 from .. import kernels
+from ..kernels import arrays
 from .losses import Loss, make_loss, prepare_targets
 
+ROWS_ON_CUDA = 1 << 16  # enough to fill a large GPU
 ROWS = 512  # a batch whose activations stay in the second-level cache for widths of some hundreds
 
 
 def prepare_inputs(x, dtype, where="fit", check_finite=False):
     """Return x as a contiguous (N, I) array of the model's precision; no copy where it is one."""
-    x = np.asarray(x)
+    x = np.asarray(arrays.on_host(x))
     if x.dtype.kind not in "iufb":
         raise TypeError(f"{where}: x has dtype {x.dtype}, expected numbers")
     if x.ndim != 2:
@@ -53,10 +55,12 @@ def predict(model, x):
 
 
 def _outputs(model, x):
-    parts = []
+    parts, anchor = [], model.anchor
+    rows = ROWS if arrays.device_of(anchor) is None else ROWS_ON_CUDA
     with eval_mode(model), kernels.not_recorded():
-        for start in range(0, len(x), ROWS):
-            parts.append(model(x[start : start + ROWS]))
+        for start in range(0, len(x), rows):
+            batch = arrays.put(anchor, x[start : start + rows])
+            parts.append(arrays.on_host(model(batch)))
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -19,7 +19,7 @@ from .replay import take_ticket
 
 def check_features(layer, x, features, *, channels=False):
     """Refuse an input whose width is not the layer's, naming the layer."""
-    if not isinstance(x, np.ndarray):
+    if not arrays.is_array(x) and not arrays.is_foreign(x):
         raise TypeError(f"{layer!r}: x is a {type(x).__name__}, expected a NumPy array")
     if x.ndim not in (2, 2 + channels) or x.shape[1] != features:
         wanted = f"(N, {features})" + (f" or (N, {features}, L)" if channels else "")
@@ -137,7 +137,7 @@ class BatchNorm1d(Module):
 
         def backward(dy, accumulate=False):
             if not accumulate:
-                out = (np.empty_like(x), self.weight.grad, self.bias.grad)
+                out = (arrays.scratch(x, x.shape), self.weight.grad, self.bias.grad)
                 return kernels.batchnorm_backward(dy, x, gamma, mean, rstd, passed, out=out)[0]
             dx, dgamma, dbeta = kernels.batchnorm_backward(dy, x, gamma, mean, rstd, passed)
             kernels.add(self.weight.grad, dgamma, out=self.weight.grad)
@@ -153,7 +153,8 @@ class BatchNorm1d(Module):
         def backward(dy, accumulate=False):
             if relu:
                 dy = kernels.ACTIVATIONS["relu"].backward_from_y(dy, y)
-            zeros, ones = np.zeros_like(mean), np.ones_like(gamma)
+            zeros = arrays.zeros(mean, mean.shape, mean.dtype)
+            ones = arrays.put(gamma, np.ones(gamma.shape, gamma.dtype))
             x_hat = kernels.batchnorm_inference(x, ones, zeros, mean, var, self.eps)
             product = kernels.multiply(dy, x_hat)
             store(self.weight, lambda out: kernels.column_sum(product, out=out), accumulate)
@@ -185,7 +186,7 @@ class Dropout(Module):
     def forward(self, x):
         if not self.training or self.p == 0:
             return x, pass_through
-        step = np.empty(1, np.int64)
+        step = arrays.new(self.counter, 1, np.int64)
         take_ticket(1, step, self.counter)
         seed, stream = self.seed, self.stream or 0
         y = kernels.dropout(x, self.p, seed, step, stream)

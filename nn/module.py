@@ -14,6 +14,7 @@ import threading
 import numpy as np
 
 from ..kernels import arrays
+from ..kernels.device import from_host, get_device
 
 _local = threading.local()
 
@@ -22,10 +23,10 @@ class Parameter:
     """An array that is trained, and its gradient. Assigning to `.value` copies into place."""
 
     def __init__(self, value):
-        arrays.check_array("Parameter", "value", value)
+        value = arrays.check_array("Parameter", "value", value)
         arrays.check_float("Parameter", "value", value)
-        self._value = np.ascontiguousarray(value)
-        self._grad = np.zeros_like(self._value)
+        self._value = value if value.flags.c_contiguous else value.copy()
+        self._grad = arrays.zeros(value, value.shape, value.dtype)
         self.home = None  # the arena that it lies in, once an optimizer has packed it
 
     @property
@@ -34,12 +35,7 @@ class Parameter:
 
     @value.setter
     def value(self, new):
-        new = np.asarray(new)
-        if new.shape != self._value.shape:
-            raise ValueError(
-                f"Parameter: value has shape {new.shape}, expected {self._value.shape}"
-            )
-        self._value[...] = new
+        self._copy_in("value", self._value, new)
 
     @property
     def grad(self):
@@ -47,10 +43,14 @@ class Parameter:
 
     @grad.setter
     def grad(self, new):
-        new = np.asarray(new)
-        if new.shape != self._grad.shape:
-            raise ValueError(f"Parameter: grad has shape {new.shape}, expected {self._grad.shape}")
-        self._grad[...] = new
+        self._copy_in("grad", self._grad, new)
+
+    @staticmethod
+    def _copy_in(name, array, new):
+        new = np.asarray(arrays.on_host(new))
+        if new.shape != array.shape:
+            raise ValueError(f"Parameter: {name} has shape {new.shape}, expected {array.shape}")
+        array[...] = new
 
     @property
     def shape(self):
@@ -69,7 +69,8 @@ class Parameter:
 
         Recordings of the old memory become stale.
         """
-        value[...], grad[...] = self._value, self._grad
+        arrays.assign(value, self._value)
+        arrays.assign(grad, self._grad)
         self._value, self._grad = value, grad
         self.home = None
 
@@ -115,7 +116,7 @@ class Module:
 
     def named_buffers(self, prefix=""):
         """Yield (name, array) of what is kept but not trained: running statistics, counters."""
-        yield from self._named(np.ndarray, prefix)
+        yield from self._named(arrays.ARRAYS, prefix)
 
     def _named(self, kind, prefix):
         for name, value in vars(self).items():
@@ -148,20 +149,20 @@ class Module:
         parameters = self.parameters()
         return parameters[0].dtype if parameters else np.dtype(np.float32)
 
-    def to(self, dtype):
-        """Convert parameters and floating buffers to float32 or float64; return the module."""
-        try:
-            dtype = np.dtype(dtype)
-        except TypeError:
-            raise TypeError(f"to: dtype is {dtype!r}, expected float32 or float64") from None
-        if dtype not in arrays.FLOATS:
-            raise TypeError(f"to: dtype is {dtype}, expected float32 or float64")
-        for module in self.modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and value.dtype != dtype:
-                    value.move(np.empty(value.shape, dtype), np.empty(value.shape, dtype))
-                elif isinstance(value, np.ndarray) and value.dtype.kind == "f":
-                    setattr(module, name, value.astype(dtype))
+    @property
+    def device(self):
+        """Where the parameters lie: "cuda" or "cpu"."""
+        return "cpu" if arrays.device_of(self.anchor) is None else "cuda"
+
+    @property
+    def anchor(self):
+        """The first parameter's array, or a buffer: what a pass makes new arrays beside."""
+        found = [p.value for p in self.parameters()] or self.buffers()
+        return found[0] if found else None
+
+    def to(self, target):
+        """Move to "cuda" or "cpu", or convert to float32 or float64; return the module."""
+        convert_module(self, target)
         return self
 
     def describe(self):
@@ -176,6 +177,43 @@ class Module:
         if not lines:
             return f"{name}({self.describe()})"
         return f"{name}(\n" + "\n".join(lines) + "\n)"
+
+
+def convert_module(module, target):
+    """Move or convert every parameter, its gradient and every buffer of a module."""
+    if isinstance(target, str) and target in ("cpu", "cuda"):
+        device = get_device() if target == "cuda" else None
+        new_dtype = None
+    else:
+        device, new_dtype = arrays.device_of(module.anchor), _float_dtype(target)
+
+    def moved(array):
+        dtype = new_dtype if new_dtype is not None and array.dtype.kind == "f" else array.dtype
+        if arrays.device_of(array) is device and dtype == array.dtype:
+            return array
+        host = arrays.on_host(array).astype(dtype)
+        return host if device is None else from_host(device, host)
+
+    for each in module.modules():
+        for name, value in vars(each).items():
+            if isinstance(value, Parameter):
+                new = moved(value.value)
+                if new is not value.value:
+                    value.move(new, moved(value.grad))
+            elif arrays.is_array(value):
+                setattr(each, name, moved(value))
+
+
+def _float_dtype(target):
+    try:
+        dtype = np.dtype(target)
+    except TypeError:
+        raise TypeError(
+            f"to: target is {target!r}, expected 'cuda', 'cpu', float32 or float64"
+        ) from None
+    if dtype not in arrays.FLOATS:
+        raise TypeError(f"to: dtype is {dtype}, expected float32 or float64")
+    return dtype
 
 
 def apply_backward(backward, dy, accumulate):

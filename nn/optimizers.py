@@ -32,8 +32,8 @@ class Optimizer:
                 )
         arrays.check_at_least(type(self).__name__, "lr", lr, 0)
         self.values, self.grads = pack(self.parameters)
-        self._lr = np.array([lr], self.values.dtype)
-        self.count = np.zeros(1, np.int64)
+        self._lr = arrays.put(self.values, np.array([lr], self.values.dtype))
+        self.count = arrays.zeros(self.values, 1, np.int64)
 
     @property
     def lr(self):
@@ -76,10 +76,10 @@ class Optimizer:
 
     def _is_moment(self, value):
         known = (self.values, self.grads, self.count, self._lr)
-        return isinstance(value, np.ndarray) and not any(value is other for other in known)
+        return arrays.is_array(value) and not any(value is other for other in known)
 
     def _zeros(self):
-        return np.zeros_like(self.values)
+        return arrays.zeros(self.values, self.values.shape, self.values.dtype)
 
 
 def check_betas(name, betas):

@@ -7,6 +7,7 @@ same bits. A layer that computes with NumPy would repeat old numbers: it is caug
 import numpy as np
 
 from .. import kernels
+from ..kernels import arrays
 from .inference import eval_mode
 from .losses import Loss, check_model, make_loss, prepare_targets
 from .module import tracing
@@ -113,12 +114,12 @@ class Step:
     """
 
     def __init__(self, model, loss, optimizer, batch_size):
-        kernels.arrays.check_integer("step", "batch_size", batch_size, 1)
+        arrays.check_integer("step", "batch_size", batch_size, 1)
         self.model, self.loss, self.optimizer = model, make_loss(loss), optimizer
         check_model(self.loss, model)
         self.batch_size = int(batch_size)
         self._x = self._y = self._step = None
-        self._value = np.zeros(1, model.dtype)
+        self._value = arrays.zeros(model.anchor, 1, model.dtype)
 
     def __call__(self, x, y):
         """Take one step on the batch and return its loss."""
@@ -130,12 +131,14 @@ class Step:
         return float(self._value[0])
 
     def _prepare(self, x, y):
-        x = np.asarray(x)
+        x = np.asarray(arrays.on_host(x))
         if x.ndim != 2 or len(x) != self.batch_size:
             raise ValueError(f"step: x has shape {x.shape}, expected ({self.batch_size}, features)")
-        self._x = np.ascontiguousarray(x, self.model.dtype).copy()
-        width = output_width(self.model, self._x)
-        self._y = prepare_targets(self.loss, y, width, self.model.dtype, "step").copy()
+        x = np.array(x, self.model.dtype, order="C")
+        width = output_width(self.model, x)
+        y = prepare_targets(self.loss, y, width, self.model.dtype, "step").copy()
+        anchor = self.model.anchor
+        self._x, self._y = arrays.put(anchor, x), arrays.put(anchor, y)
         if len(self._y) != self.batch_size:
             raise ValueError(f"step: y has {len(self._y)} rows, expected {self.batch_size}")
         self.model.train()
@@ -148,7 +151,7 @@ class Step:
 
 
 def _copy_in(name, batch, given):
-    given = np.asarray(given)
+    given = np.asarray(arrays.on_host(given))
     if given.shape != batch.shape:
         if given.size != batch.size or given.ndim > batch.ndim + 1:
             raise ValueError(f"step: {name} has shape {given.shape}, expected {batch.shape}")
@@ -168,7 +171,7 @@ def step(model, loss, optimizer, batch_size):
 def output_width(model, x):
     """Return how many outputs the model makes, from one or two rows in eval mode."""
     with eval_mode(model), kernels.not_recorded():
-        output = model(np.ascontiguousarray(x[:2]))
+        output = model(arrays.put(model.anchor, np.ascontiguousarray(x[:2])))
     if output.ndim != 2:
         raise ValueError(f"fit: the model's output has shape {output.shape}, expected (N, outputs)")
     return output.shape[1]

@@ -107,15 +107,19 @@ class _Trainer:
 
     def __init__(self, model, loss, optimizer, data, class_weight, batch_size, clip_norm):
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self.x, self.y, self.weights = data
-        self.class_weight, self.clip_norm = class_weight, clip_norm
+        self.anchor = model.anchor
+        self.x, self.y, self.weights, self.class_weight = map(self._put, (*data, class_weight))
+        self.clip_norm = clip_norm
         self.rows = len(self.x)
-        self.order = np.arange(self.rows)
-        self.cursor = np.zeros(1, np.int64)
-        self.total, self.hits = np.zeros(1), np.zeros(1, np.int64)
+        self.order = self._put(np.arange(self.rows))
+        self.cursor, self.hits = (arrays.zeros(self.anchor, 1, np.int64) for _ in range(2))
+        self.total = arrays.zeros(self.anchor, 1, np.float64)
         self.plan = _plan(self.rows, min(batch_size, self.rows), _has_batchnorm(model))
         self._steps = {size: self._make_step(size) for size, count in self.plan if count}
         self._seconds = {}
+
+    def _put(self, array):
+        return None if array is None else arrays.put(self.anchor, array)
 
     def begin(self, seed, shuffle):
         """Seed what is random."""
@@ -126,8 +130,9 @@ class _Trainer:
         """Train for one epoch, yielding the rows done about ten times a second."""
         self.cursor[0] = self.total[0] = self.hits[0] = 0
         if self.shuffle:  # by the steps taken so far, so that a second fit goes on
-            self.order[:] = np.arange(self.rows)
-            kernels.shuffle(self.order, self.seed, self.optimizer.count)
+            order = np.arange(self.rows)
+            kernels.shuffle(order, self.seed, int(self.optimizer.count[0]))
+            self.order[...] = order
         done = 0
         for size, count in self.plan:
             while count > 0:
@@ -152,9 +157,9 @@ class _Trainer:
         return isinstance(self.loss, Loss) and self.loss.classes and self.y.ndim == 1
 
     def _make_step(self, size):
-        batch = np.empty((size, *self.x.shape[1:]), self.x.dtype)
-        targets = np.empty((size, *self.y.shape[1:]), self.y.dtype)
-        weights = None if self.weights is None else np.empty(size, self.weights.dtype)
+        batch = arrays.scratch(self.x, (size, *self.x.shape[1:]))
+        targets = arrays.scratch(self.y, (size, *self.y.shape[1:]))
+        weights = None if self.weights is None else arrays.scratch(self.weights, size)
 
         def run():
             gather_rows(size, batch, self.x, self.order, self.cursor)

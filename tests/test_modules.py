@@ -152,7 +152,7 @@ REFUSED = [
     (lambda: nn.SGD(nn.Linear(2, 2).parameters(), nesterov=True), ValueError, "nesterov has"),
     (lambda: nn.Adam(nn.Linear(2, 2).parameters(), betas=(1.0, 0.9)), ValueError, "is 1.0"),
     (lambda: nn.Linear(2, 2).to(np.int32), TypeError, "to: dtype is int32"),
-    (lambda: nn.Linear(2, 2).to("cuda"), TypeError, "to: dtype is 'cuda'"),
+    (lambda: nn.Linear(2, 2).to("gpu"), TypeError, "to: target is 'gpu', expected 'cuda'"),
     (lambda: nn.init.kaiming_normal(np.zeros(3)), ValueError, r"weight has shape \(3,\)"),
 ]  # fmt: skip
 
