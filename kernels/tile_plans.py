@@ -1,0 +1,212 @@
+"""Which tiles a CUDA matrix product takes: shapes, constants and launches, worked out on the host.
+
+The rule: pure Python that neither imports CUDA nor touches arrays. A plan follows from the sizes,
+from how the operands lie in memory and from the device alone; so do the bits of the result, which
+therefore may differ between devices and between sizes (the last row of a larger batch, say).
+"""
+
+import functools
+from dataclasses import dataclass
+from math import ceil
+
+PIECE = 16  # bytes of a vector access
+SPLIT_DEPTH = 128  # the least part of k that is worth a block
+_LATENCY = 24  # steps of k that a block's start and end cost, about: not measured
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How an operand is read: along "k" or "outer" (its other axis), `width` elements a load."""
+
+    axis: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A block's tile of C: rows x columns, `depth` of k at a time, and how threads share it.
+
+    `down` x `across` lanes make a warp, `warps_across` warps a line; `rate`: the part of a
+    multiprocessor's peak that a full one reaches, an estimate.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    depth: int
+    thread_rows: int
+    thread_columns: int
+    down: int
+    across: int
+    warps_across: int
+    rate: float
+
+    @property
+    def threads(self):
+        return self.rows * self.columns // (self.thread_rows * self.thread_columns)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel of a plan: template, constants to bind, where it runs, options of cuda.jit.
+
+    arguments: "c", "a", "b", "bias", "scratch" and "nothing" (a bias of no elements), in order;
+    `last` tells whether the epilogue belongs here.
+    """
+
+    template: str
+    constants: tuple
+    grid: tuple
+    block: int
+    options: tuple
+    arguments: tuple
+    last: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The launches of a product in order (none where C is empty), and the scratch they need."""
+
+    launches: tuple
+    scratch: tuple | None = None
+
+
+FLOAT32_TILES = (
+    Tile("large", 128, 128, 8, 8, 8, 4, 8, 2, 1.0),
+    Tile("medium", 64, 64, 16, 4, 8, 4, 8, 1, 0.7),
+    Tile("small", 32, 32, 16, 4, 4, 4, 8, 1, 0.45),
+    Tile("skinny", 16, 64, 16, 4, 4, 4, 8, 2, 0.45),
+    Tile("tall", 64, 16, 16, 4, 4, 8, 4, 1, 0.45),
+)
+FLOAT64_TILES = (
+    Tile("double", 64, 64, 8, 4, 4, 4, 8, 2, 0.8),
+    Tile("small double", 32, 32, 16, 4, 4, 4, 8, 1, 0.5),
+)
+TILES = {"float32": FLOAT32_TILES, "float64": FLOAT64_TILES}
+ITEMSIZE = {"float32": 4, "float64": 8}
+
+
+def layout(shape, strides, pointer, itemsize, k_axis):
+    """Return the Layout of a matrix whose axis `k_axis` is summed over (1 for a, 0 for b).
+
+    Vectors where rows or columns are adjacent, start on multiples of 16 bytes and are as long as
+    some number of vectors; else elements one by one, along the axis of the smaller step.
+    """
+    outer, width = 1 - k_axis, PIECE // itemsize
+    for axis in (1, 0):
+        other = 1 - axis
+        adjacent = strides[axis] == itemsize and shape[axis] % width == 0
+        if adjacent and pointer % PIECE == 0 and (shape[other] < 2 or strides[other] % PIECE == 0):
+            return Layout("k" if axis == k_axis else "outer", width)
+    near = abs(strides[k_axis]) <= abs(strides[outer]) if shape[outer] > 1 else shape[k_axis] > 1
+    return Layout("k" if near else "outer", 1)
+
+
+def line_length(extent, depth, width):
+    """Return the distance of lines of k in shared memory: the least that spreads stores over banks.
+
+    A warp (half of one, in float64) that stores vectors along k of depth // width lines apart then
+    meets each bank once.
+    """
+    lanes = 32 if width == 4 else 16
+    wanted = lanes // (depth // width)
+    return extent + (wanted - extent) % lanes
+
+
+def constants(tile, left, right, itemsize, stored):
+    """Return what `tiles.build` binds for a tile: (name, value) pairs."""
+    width, threads = PIECE // itemsize, tile.threads
+    lines = [line_length(extent, tile.depth, width) for extent in (tile.rows, tile.columns)]
+    return (
+        ("FLOAT", f"float{8 * itemsize}"),
+        ("VECTOR", width),
+        ("ROWS", tile.rows),
+        ("COLUMNS", tile.columns),
+        ("DEPTH", tile.depth),
+        ("THREAD_ROWS", tile.thread_rows),
+        ("THREAD_COLUMNS", tile.thread_columns),
+        ("LANES_DOWN", tile.down),
+        ("LANES_ACROSS", tile.across),
+        ("WARPS_ACROSS", tile.warps_across),
+        ("THREADS", threads),
+        ("SUMS", tile.thread_rows * tile.thread_columns),
+        ("LEFT_LOADED", tile.rows * tile.depth // threads),
+        ("RIGHT_LOADED", tile.columns * tile.depth // threads),
+        ("LEFT_LINE", lines[0]),
+        ("RIGHT_LINE", lines[1]),
+        ("LEFT_TILES", 2 * tile.depth * lines[0]),
+        ("RIGHT_TILES", 2 * tile.depth * lines[1]),
+        ("STORED", stored),
+        ("LEFT", left),
+        ("RIGHT", right),
+    )
+
+
+def tile_launch(tile, sizes, parts, left, right, itemsize, stored, arguments):
+    """Return the Launch of `product` with this tile, k in `parts`."""
+    m, n, _ = sizes
+    twice = tile.name == "large" and left.width > 1 and right.width > 1
+    return Launch(
+        "product",
+        constants(tile, left, right, itemsize, stored),
+        (ceil(n / tile.columns), ceil(m / tile.rows), parts),
+        tile.threads,
+        (("launch_bounds", (tile.threads, 2) if twice else tile.threads),),
+        arguments,
+        "c" in arguments,
+    )
+
+
+def cost(tile, m, n, k, parts, multiprocessors):
+    """Estimate the time of a product in multiply-adds of one multiprocessor at its peak."""
+    blocks = ceil(m / tile.rows) * ceil(n / tile.columns) * parts
+    busiest = ceil(blocks / multiprocessors)
+    warps = min(busiest * tile.threads // 32, 16)
+    steps = ceil(ceil(k / parts) / tile.depth) * tile.depth + _LATENCY
+    work = busiest * tile.rows * tile.columns * steps / (tile.rate * min(1, warps / 8))
+    traffic = 0 if parts == 1 else 16 * parts * m * n / multiprocessors + 20_000
+    return work + traffic
+
+
+def choices(tiles, m, n, k, multiprocessors):
+    """Yield (cost, tile, parts) of each tile, and of each number of parts of k worth trying."""
+    for tile in tiles:
+        blocks = ceil(m / tile.rows) * ceil(n / tile.columns)
+        most = min(ceil(k / SPLIT_DEPTH), ceil(4 * multiprocessors / blocks), 64)
+        for parts in sorted({1, *(2**i for i in range(1, 7) if 2**i <= most)}):
+            steps = ceil(k / tile.depth)
+            parts = ceil(steps / ceil(steps / parts)) if steps else 1  # no block without a step
+            yield cost(tile, m, n, k, parts, multiprocessors), tile, parts
+
+
+@functools.lru_cache(4096)
+def plan(m, n, k, dtype, left, right, multiprocessors, aligned=True):
+    """Return the Plan of C (m, n) = A (m, k) · B (k, n).
+
+    dtype: "float32" or "float64"; left, right: Layouts of a and b; `aligned`: C starts at a
+    multiple of 16 bytes.
+    """
+    if m == 0 or n == 0:
+        return Plan(())
+    itemsize = ITEMSIZE[dtype]
+    width = PIECE // itemsize
+    ready = choices(TILES[dtype], m, n, k, multiprocessors)
+    _, tile, parts = min(ready, key=lambda choice: choice[0])
+    stored = width if n % width == 0 and aligned else 1
+    if parts == 1:
+        whole = ("c", "a", "b", "bias")
+        return Plan((tile_launch(tile, (m, n, k), 1, left, right, itemsize, stored, whole),))
+    first = ("scratch", "a", "b", "nothing")
+    inner = width if n % width == 0 else 1
+    split = tile_launch(tile, (m, n, k), parts, left, right, itemsize, inner, first)
+    blocks = min(ceil(m * n / stored / 256), 8 * multiprocessors)
+    second = Launch(
+        "sum_parts",
+        (("FLOAT", dtype), ("STORED", stored)),
+        (blocks, 1, 1),
+        256,
+        (("launch_bounds", 256),),
+        ("c", "scratch", "bias"),
+        True,
+    )
+    return Plan((split, second), (parts, m, n))
