@@ -6,7 +6,7 @@ operands.
 Addresses and strides are in bytes.
 """
 
-from itertools import product
+import math
 
 from llvmlite import ir
 from numba import types
@@ -75,7 +75,8 @@ class Strip(Emitter):
         builder.position_at_end(loop)
         old = [builder.phi(start.type) for start in starts]
         new = self.one_k(old, rows, vectors)
-        builder.cbranch(builder.icmp_signed("<", new[0], self.kc), loop, done)
+        back = builder.cbranch(builder.icmp_signed("<", new[0], self.kc), loop, done)
+        self.keep_rolled(back)
         builder.position_at_end(done)
         final = [builder.phi(start.type) for start in starts]
         for phi, start, again in zip(old + final, starts * 2, new * 2, strict=True):
@@ -101,21 +102,25 @@ class Strip(Emitter):
 
     def finish(self, sums, row):
         """Emit C = sums, plus what was there, plus bias, through ReLU, as `code` says."""
-        c = self.place(self.c, (row, self.c_line))
-        places = [
-            (self.place(c, (r, self.c_line), self.span(v)), self.masks[v])
-            for r, v in product(range(len(sums)), range(len(self.masks)))
-        ]
+        builder, places, line = self.builder, [], self.place(self.c, (row, self.c_line))
+        for _ in sums:
+            places += [(self.place(line, self.span(v)), m) for v, m in enumerate(self.masks)]
+            line = builder.add(line, self.c_line)
         values = self.when(ADD, sum(sums, []), lambda old: self.added(old, places))
         values = self.when(BIAS | RELU, values, self.epilogue)
-        builder, full = self.builder, _WORD(self.span(len(self.masks)) // self.bytes)
+        if self.bytes * self.lanes == 64:
+            self.store_all(values, places)
+            return
+        full = _WORD(self.span(len(self.masks)) // self.bytes)
         with builder.if_else(builder.icmp_signed("==", self.cols, full)) as (whole, edge):
             with whole:  # masked stores are slow where vectors have 32 bytes
-                for value, (place, _) in zip(values, places, strict=True):
-                    self.store(value, place)
+                self.store_all(values, [(place, None) for place, _ in places])
             with edge:
-                for value, (place, mask) in zip(values, places, strict=True):
-                    self.store(value, place, mask)
+                self.store_all(values, places)
+
+    def store_all(self, values, places):
+        for value, (place, mask) in zip(values, places, strict=True):
+            self.store(value, place, mask)
 
     def added(self, values, places):
         there = (self.load(place, mask=mask) for place, mask in places)
@@ -126,14 +131,13 @@ class Strip(Emitter):
         masks = [wanted if m is None else self.builder.and_(m, wanted) for m in self.masks]
         line = [self.load(self.place(self.bias, self.span(v)), mask=m) for v, m in enumerate(masks)]
         biased = [self.builder.fadd(x, line[i % len(line)]) for i, x in enumerate(values)]
-        return [self.rectify(value) for value in biased]
+        return self.rectified(biased)
 
-    def rectify(self, value):
-        """Emit ReLU where `code` asks for it; NaN stays."""
-        builder, zero = self.builder, self.zero(value.type)
-        wanted = self.broadcast(self.flag(RELU), ir.VectorType(_I1, value.type.count))
-        negative = builder.fcmp_ordered("<=", value, zero)
-        return builder.select(builder.and_(negative, wanted), zero, value)
+    def rectified(self, values):
+        """Emit ReLU where `code` asks for it, else the maximum with -∞; NaN stays."""
+        builder, (low, zero) = self.builder, (ir.Constant(self.float, x) for x in (-math.inf, 0.0))
+        floor = self.broadcast(builder.select(self.flag(RELU), zero, low), values[0].type)
+        return [builder.select(builder.fcmp_ordered("<=", x, floor), floor, x) for x in values]
 
     def flag(self, bits):
         return self.builder.icmp_signed("!=", self.builder.and_(self.code, _WORD(bits)), _WORD(0))
@@ -178,7 +182,7 @@ class _FlippedStrip(Strip):
             place = self.place(c, (loop.index, self.c_line))
             value = self.when(ADD, value, lambda old: [builder.fadd(self.load(place, kind), *old)])
             value = self.when(BIAS, value, lambda old: [builder.fadd(*old, self.load(bias, kind))])
-            self.store(self.rectify(*value), place)
+            self.store(*self.rectified(value), place)
 
 
 @intrinsic(prefer_literal=True)

@@ -1,6 +1,6 @@
 """What Numba has no words for: native calls by address, atomics, loops without aliasing.
 
-Each is an intrinsic of some lines; nothing else in the package writes LLVM code but microkernel.py.
+Each is an intrinsic of some lines; nothing else in the package writes LLVM code but the tiles of the matrix products (vectors.py).
 """
 
 from llvmlite import ir
@@ -173,7 +173,7 @@ def compare_and_swap(typing, array, index, old, new):
 thread_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
-class _Metadata(values.MDValue):
+class Metadata(values.MDValue):
     """Metadata that is distinct and may refer to itself (None), which llvmlite cannot spell."""
 
     def __init__(self, module, items):
@@ -224,9 +224,9 @@ def independent_loop(body, leading=0):
 
 def _emit_loop(context, builder, compiled, start, stop, lead, rest):
     module, function = builder.module, builder.function
-    group = _Metadata(module, [])
-    accesses = _Metadata(module, ["llvm.loop.parallel_accesses", group])
-    loop = _Metadata(module, [None, accesses])
+    group = Metadata(module, [])
+    accesses = Metadata(module, ["llvm.loop.parallel_accesses", group])
+    loop = Metadata(module, [None, accesses])
     before = builder.block
     head, inside, done = (function.append_basic_block(name) for name in ("head", "body", "done"))
     builder.branch(head)

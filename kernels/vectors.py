@@ -6,6 +6,7 @@ The rule: addresses are integers, in bytes, and nothing outside a mask is read o
 from llvmlite import ir
 from numba.core import cgutils
 
+from .native import Metadata
 from .widths import vector_bytes
 
 _I32, _WORD = ir.IntType(32), ir.IntType(64)
@@ -19,6 +20,11 @@ class Emitter:
         self.bytes = kind.bitwidth // 8
         self.lanes = vector_bytes() // self.bytes
         self.vector = ir.VectorType(self.float, self.lanes)
+
+    def keep_rolled(self, back):
+        """Tell the compiler not to unroll the loop that this branch closes: its body is large."""
+        no_unrolling = Metadata(self.builder.module, ["llvm.loop.unroll.disable"])
+        back.set_metadata("llvm.loop", Metadata(self.builder.module, [None, no_unrolling]))
 
     def place(self, address, *terms):
         """Return address plus the terms, each a Python number or a pair of factors."""
