@@ -1,14 +1,20 @@
-"""Stores that pass the caches by, for results too large to stay in them.
+"""A number for each cell of an array, and stores past the caches where it is too large for them.
 
 The rule: a kernel that streams ends with `end_stream`, so that its results are in memory before the
 launch counts as done.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .caching import jit
+from .columns import BLOCK, CACHED
+from .launch import kernel
+from .native import independent_loop
+from .spread import my_range
 from .vectors import Emitter
 
 _WORD = ir.IntType(64)
@@ -75,3 +81,55 @@ def end_stream(typing):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+def for_each_value(value, cost):
+    """Make `value(row, column, *args)` a kernel over rows: out[row, column] = that.
+
+    Two rows at a time load what belongs to the column once (1.3 times as fast in the cache);
+    beyond the cache the memory likes fewer streams (1.6 times), and what is large is streamed.
+    """
+    value = jit(value, inner=True)
+
+    def two_rows(row, column, out, *args):
+        above, below = value(row, column, *args), value(row + np.uintp(1), column, *args)
+        out[row, column], out[row + np.uintp(1), column] = above, below
+
+    def one_row(row, column, out, *args):
+        out[row, column] = value(row, column, *args)
+
+    def part_of_row(row, left, i, buffer, *args):
+        buffer[i] = value(row, left + i, *args)
+
+    two = independent_loop(jit(two_rows, inner=True), leading=1)
+    one = independent_loop(jit(one_row, inner=True), leading=1)
+    part = independent_loop(jit(part_of_row, inner=True), leading=2)
+
+    def one_cell(start, stop, out, *args):
+        for row in range(np.uintp(start), np.uintp(stop)):
+            for column in my_range(np.uintp(0), np.uintp(out.shape[1])):
+                out[row, column] = value(row, column, *args)
+
+    @kernel(cost=lambda out, *_: cost * out.shape[1], spread="cells", cuda=one_cell)
+    def apply(start, stop, out, *args):
+        zero, columns, block = np.uintp(0), np.uintp(out.shape[1]), np.uintp(BLOCK)
+        first, last = np.uintp(start), np.uintp(stop)
+        if out.size * out.itemsize >= LARGE:
+            buffer = np.empty(BLOCK, out.dtype)
+            for row in range(first, last):
+                for left in range(zero, columns, block):
+                    count = min(block, columns - left)
+                    part(zero, count, (row, left), (buffer, *args))
+                    stream(out, row, left, buffer, count)
+            end_stream()
+            return
+        whole = first
+        if out.size <= CACHED:
+            whole = first + (last - first) // np.uintp(2) * np.uintp(2)
+        for row in range(first, whole, np.uintp(2)):
+            two(zero, columns, (row,), (out, *args))
+        for row in range(whole, last):
+            one(zero, columns, (row,), (out, *args))
+
+    apply.__name__ = value.py_func.__name__
+    return apply
