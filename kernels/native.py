@@ -1,6 +1,6 @@
 """What Numba has no words for: native calls by address, atomics, loops without aliasing.
 
-Each is an intrinsic of some lines; nothing else in the package writes LLVM code but the tiles of the matrix products (vectors.py).
+Each is an intrinsic of some lines; only the tiles of the matrix products write LLVM code besides.
 """
 
 from llvmlite import ir
