@@ -122,7 +122,7 @@ class _Rewriter(ast.NodeTransformer):
         self.program, self.scope, self.name = program, scope, function.__name__
         code = function.__code__
         self.locals = {*code.co_varnames, *code.co_cellvars}
-        self.bound, self.meets, self.target = {}, False, None
+        self.bound, self.meets, self.targets = {}, False, {}
         self.identity = f"{function.__module__}.{function.__qualname__}@{id(function):x}"
 
     def resolve(self, node):
@@ -148,11 +148,15 @@ class _Rewriter(ast.NodeTransformer):
         return ast.copy_location(ast.Attribute(thread, name, ast.Load()), like)
 
     def visit_Assign(self, node):
-        if len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            self.target = node.targets[0].id
-        self.generic_visit(node)
-        self.target = None
-        return node
+        """Arrays are named after what they are assigned to."""
+        target, value = node.targets[0], node.value
+        pairs = [(target, value)]
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = zip(target.elts, value.elts, strict=False)
+        for name, source in pairs:
+            if isinstance(name, ast.Name):
+                self.targets[source] = name.id
+        return self.generic_visit(node)
 
     def visit_Name(self, node):
         return self.look_up(node)
@@ -234,7 +238,7 @@ class _Rewriter(ast.NodeTransformer):
         method = _get(value, intrinsics.ARRAYS)
         if method is None:
             return None
-        place = (self.identity, node.lineno, node.col_offset, self.target or "")
+        place = (self.identity, node.lineno, node.col_offset, self.targets.get(node, ""))
         arguments = [self.bind(place, node), *map(self.visit, node.args)]
         keywords = [ast.keyword(k.arg, self.visit(k.value)) for k in node.keywords]
         return ast.copy_location(ast.Call(self.own(method, node), arguments, keywords), node)
