@@ -32,7 +32,8 @@ def make_unit(x):
     """Return the scratch of a unit: its values, and of each lane the maximum, 1/Σ and log Σ."""
     size = (x.shape[1] + LANES) * (BLOCK if x.shape[1] <= NARROW else 1)
     lanes = np.empty((3, LANES), x.dtype)
-    return np.empty(size, x.dtype), lanes[0], lanes[1], lanes[2]
+    values = np.empty((1, size), x.dtype)  # of two sizes like the lanes: compiled once for both
+    return values[0], lanes[0], lanes[1], lanes[2]
 
 
 @jit(inner=True)
