@@ -26,11 +26,12 @@ def wrapped(value, dtype):
 class Array:
     """An array of device memory, or the base of a watched one: bounds checked, no wrap-around."""
 
-    __slots__ = ("values", "name", "position", "shape", "ndim", "dtype", "_get")
+    __slots__ = ("values", "name", "position", "shape", "ndim", "dtype", "whole_numbers", "_get")
 
     def __init__(self, values, name, position):
         self.values, self.name, self.position = values, name, position
         self.shape, self.ndim, self.dtype = values.shape, values.ndim, values.dtype
+        self.whole_numbers = self.dtype.kind in "iu"
         narrow = self.dtype.kind in "iub" and self.dtype.itemsize <= 4
         self._get = values.item if narrow else values.__getitem__
 
@@ -90,7 +91,7 @@ class Array:
     def __setitem__(self, index, value):
         if not self._inside(index):
             raise self.position.error(f"{self.name}: whole rows cannot be assigned")
-        self.values[index] = wrapped(value, self.dtype) if self.dtype.kind in "iu" else value
+        self.values[index] = wrapped(value, self.dtype) if self.whole_numbers else value
 
     def update(self, index, change):
         """Replace one element by change(element), as one atomic operation; return the old one."""
@@ -98,7 +99,7 @@ class Array:
             raise self.position.error(f"{self.name}: an atomic operation needs one element")
         old = self._get(index)
         value = change(old)
-        self.values[index] = wrapped(value, self.dtype) if self.dtype.kind in "iu" else value
+        self.values[index] = wrapped(value, self.dtype) if self.whole_numbers else value
         return old
 
     def span(self, start, count, step=1, aligned=False, what="access"):
@@ -164,7 +165,9 @@ class Watched(Array):
     def __setitem__(self, index, value):
         if self._inside(index):
             self.cells.write(self._place(index))
-        super().__setitem__(index, value)
+            self.values[index] = wrapped(value, self.dtype) if self.whole_numbers else value
+        else:
+            super().__setitem__(index, value)
 
     def update(self, index, change):
         if self._inside(index):

@@ -16,7 +16,7 @@ import numpy as np
 
 from tests.cuda.arrays import Watched, guarded
 from tests.cuda.intrinsics import ALL_LANES, Context, Dim3, Thread
-from tests.cuda.memory import EPOCH, SEVERAL, EmulationError, Position
+from tests.cuda.memory import EmulationError, Position
 from tests.cuda.rewriting import BLOCK, Program
 
 __all__ = ["EmulationError", "emulate"]
@@ -108,8 +108,7 @@ class _Block:
 
     def enter(self, number):
         """Make a thread the running one."""
-        self.position.thread = number
-        self.position.stamp = self.epochs[number] * EPOCH + number
+        self.position.enter(number, self.epochs[number])
 
     def run(self, kernel, args):
         """Run all threads to their end."""
@@ -173,9 +172,7 @@ class _Block:
         requests = [None] * 32
         for lane in group:
             requests[lane % 32] = self.waiting.pop(lane)[1]
-        first = group[0]
-        self.position.thread = first
-        self.position.stamp = self.epochs[first] * EPOCH + SEVERAL + first // 32
+        self.position.enter_warp(group[0], self.epochs[group[0]])
         with _Located(self.position, operation.line):
             results = operation.function(Context(self.position), requests)
         if operation.orders:

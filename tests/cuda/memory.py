@@ -25,11 +25,22 @@ class EmulationError(Exception):
 class Position:
     """Which kernel, block and thread is running: what every error names."""
 
-    __slots__ = ("kernel", "block", "dimensions", "thread", "stamp")
+    __slots__ = ("kernel", "block", "dimensions", "thread", "stamp", "several")
 
     def __init__(self, kernel, dimensions):
         self.kernel, self.dimensions = kernel, dimensions
-        self.block, self.thread, self.stamp = None, None, 0
+        self.block, self.thread, self.stamp, self.several = None, None, 0, 0
+
+    def enter(self, thread, epoch):
+        """Make a thread the running one, after so many `syncwarp`."""
+        self.thread = thread
+        self.stamp = epoch * EPOCH + thread
+        self.several = epoch * EPOCH + SEVERAL + thread // 32
+
+    def enter_warp(self, lane, epoch):
+        """Let several lanes of a warp run as one; errors name this lane."""
+        self.enter(lane, epoch)
+        self.stamp = self.several
 
     def coordinates(self, thread):
         """Return (x, y, z) of a thread counted along x first."""
@@ -100,20 +111,20 @@ class Cells:
 
     def read(self, cell):
         """Note that the running thread reads a cell."""
-        if not self.written[cell] or self.pending:
+        if self.pending or not self.written[cell]:
             self._check_arrived(cell)
         if not self.races:
             return
-        stamp = self.position.stamp
-        for others in (self.writers, self.atomics):
-            if others:
-                other = others.get(cell)
-                if other is not None and other != stamp and _unordered(other, stamp):
-                    self._race(cell, other, "is written", "read")
+        position = self.position
+        stamp = position.stamp
+        if self.writers:
+            self._check(cell, stamp, self.writers, "is written", "read")
+        if self.atomics:
+            self._check(cell, stamp, self.atomics, "is changed atomically", "read")
         reader = self.readers.get(cell)
         if reader is None:
             self.readers[cell] = stamp
-        elif reader not in (stamp, MANY):
+        elif reader != MANY and reader != stamp and reader != position.several:
             self.readers[cell] = _together(reader, stamp)
 
     def write(self, cell):
