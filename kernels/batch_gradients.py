@@ -15,6 +15,7 @@ from .columns import (
     as_rows,
     chunk_scratch,
     fold,
+    length_of,
     tile,
     tile_columns,
     tiles_of,
@@ -143,11 +144,9 @@ def _end_channels_backward(
             slope[0, column], slope[1, column], slope[2, column] = a, b, c
 
 
-def _value_of_slope(row, column, dy, x, mean, slope, y):
+def _value_of_slope(row, column, home, dy, x, mean, slope, y):
     d = _passed(dy, y, row, column)
-    return slope[0, column] * d + (
-        slope[1, column] * (x[row, column] - mean[column]) + slope[2, column]
-    )
+    return slope[0, home] * d + (slope[1, home] * (x[row, column] - mean[home]) + slope[2, home])
 
 
 _apply_slope = for_each_value(_value_of_slope, 0.25)
@@ -192,4 +191,4 @@ def batchnorm_backward(dx, dgamma, dbeta, dy, x, gamma, mean, rstd, y=None):
     count = x.dtype.type(x.size // max(1, x.shape[1]))
     end = _end_backward if x.ndim == 2 else _end_channels_backward
     end(x.shape[1], dgamma, dbeta, slope, sums, products, lost, gamma, mean, rstd, count)
-    _apply_slope(x.shape[0], results, slopes, rows, centre, slope, outputs)
+    _apply_slope(x.shape[0], results, length_of(x), slopes, rows, centre, slope, outputs)

@@ -25,6 +25,7 @@ from .columns import (
     column_sum,
     fold,
     join_chunks,
+    length_of,
     measure_chunks,
     tiles_of,
 )
@@ -92,8 +93,8 @@ def _end_channels(start, stop, mean, rstd, line, sums, squares, x, gamma, beta, 
             line[0, column], line[1, column], line[2, column] = shift, slope, level
 
 
-def _value_of_line(row, column, x, line, floor):
-    value = (x[row, column] - line[0, column]) * line[1, column] + line[2, column]
+def _value_of_line(row, column, home, x, line, floor):
+    value = (x[row, column] - line[0, home]) * line[1, home] + line[2, home]
     return floor if value < floor else value
 
 
@@ -116,7 +117,7 @@ def batchnorm(y, mean, rstd, x, gamma, beta, eps=1e-5, relu=False):
     measure_chunks(tiles_of(rows), sums, squares, rows)
     end = _end_forward if x.ndim == 2 else _end_channels
     end(x.shape[1], mean, rstd, line, sums, squares, rows, gamma, beta, epsilon)
-    _apply_line(x.shape[0], as_rows(y), rows, line, floor)
+    _apply_line(x.shape[0], as_rows(y), length_of(x), rows, line, floor)
 
 
 @for_each(cost=0.5)
@@ -140,7 +141,7 @@ def batchnorm_inference(y, x, gamma, beta, running_mean, running_var, eps=1e-5, 
     floor = x.dtype.type(0 if relu else -np.inf)
     epsilon = x.dtype.type(eps)
     _running_line(rows.shape[1], line, gamma, beta, running_mean, running_var, epsilon)
-    _apply_line(x.shape[0], as_rows(y), rows, line, floor)
+    _apply_line(x.shape[0], as_rows(y), length_of(x), rows, line, floor)
 
 
 @for_each(cost=2.0)

@@ -27,6 +27,14 @@ def _sum(row, column, x):
 
 
 @register_jitable
+def length_of(x):
+    """Return L of x (N, C, L), None of x (N, C)."""
+    if x.ndim == 2:
+        return None
+    return x.shape[2]
+
+
+@register_jitable
 def as_rows(x):
     """Return x (N, C, L) as N rows of C·L columns, and x (N, C) as it is."""
     if x.ndim == 2:

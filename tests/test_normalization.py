@@ -92,7 +92,12 @@ def test_batches_as_pytorch_keeps_them():
     np.testing.assert_allclose(y, layer(torch.from_numpy(x)).detach().numpy(), atol=1e-12)
 
 
-SHAPES = [(70, 5, 9), (3, 2, 700), (1001, 3, 700)]  # the last is streamed past the caches
+SHAPES = [
+    (70, 5, 9),
+    (3, 2, 700),
+    (1001, 3, 700),
+    (60_001, 7, 5),
+]  # the last two are streamed past the caches
 
 
 def _drawn(shape, seed=5):
