@@ -10,10 +10,12 @@ arrays shared with other libraries are read when they are written.
 
 import ctypes
 import functools
+import inspect
 import os
 import warnings
 
 import numpy as np
+from numba import types
 
 from .device import DeviceArray
 
@@ -49,6 +51,13 @@ def flatten(kinds, args):
         else:
             flat.append(getattr(ctypes, _C_NAMES[str(kind)])(arg.item() if _numpy(arg) else arg))
     return flat
+
+
+def signature_of(function, kinds):
+    """Return the signature of a kernel: that of (size, *args) where it takes any number of them."""
+    if function.__code__.co_flags & inspect.CO_VARARGS:
+        return types.int64, types.StarArgTuple.from_types(tuple(kinds))
+    return tuple(kinds)
 
 
 _C_NAMES = {
@@ -153,17 +162,14 @@ class NumbaDevice:
                 self._flat(target).copy_to_device(self._flat(source))
 
     def compile(self, function, options, kinds):
-        """Compile a function of (size, *args) for arguments of these Numba types."""
-        from numba import types
-
-        signature = (types.int64, types.StarArgTuple.from_types(tuple(kinds)))
-        code = self.cuda.jit(function, **options).compile(signature)
+        """Compile a function, of (size, *args) or of these args alone, for these Numba types."""
+        code = self.cuda.jit(function, **options).compile(signature_of(function, kinds))
         code.bind()
         return code
 
     def prepare(self, name, code, grid, block, kinds, size, args):
-        """Return a Launch of compiled code with these arguments."""
-        flat = [ctypes.c_int64(size), *flatten(kinds, args)]
+        """Return a Launch of compiled code with these arguments; `size` None for one without."""
+        flat = [*([] if size is None else [ctypes.c_int64(size)]), *flatten(kinds, args)]
         return Launch(self, name, code, grid, block, flat)
 
     def capture(self, launches, times=1):

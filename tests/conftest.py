@@ -21,3 +21,25 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip(f"no data sets: FONIO_DATA is not set to a folder and {beside} does not exist")
     return folder
+
+
+_compiled = set()  # (CUDA kernel, compute capability)
+
+
+@pytest.fixture
+def compiled_kernels():
+    """The CUDA kernels compiled so far, for the line at the end of a run."""
+    return _compiled
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many CUDA kernels were proved, and how."""
+    if not _compiled:
+        return
+    from tests.cuda.launched import emulated
+
+    kernels, architectures = {name for name, _ in _compiled}, {cc for _, cc in _compiled}
+    names = ", ".join(f"sm_{major}{minor}" for major, minor in sorted(architectures))
+    terminalreporter.write_line(
+        f"CUDA: {len(kernels)} kernels compiled for {names}; {len(emulated)} emulated"
+    )

@@ -1,30 +1,18 @@
-"""The CUDA side of every operation: emulated, it answers as the CPU does."""
+"""The CUDA side of every operation: emulated, it answers as the CPU does, and it compiles."""
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fonio[cuda]'")
 
+from fonio import kernels, nn  # noqa: E402
 from fonio.kernels import device  # noqa: E402
+from fonio.kernels.numba_device import signature_of  # noqa: E402
 from tests.checks import assert_close, copies, draw, expected, rows, run  # noqa: E402
 from tests.cuda.device import EmulatedDevice  # noqa: E402
-
-MOST = 4000  # elements of the largest size that is emulated: each thread is a Python generator
-
-
-def on_device(gpu, inputs):
-    return [device.from_host(gpu, a) if isinstance(a, np.ndarray) else a for a in inputs]
-
-
-def on_host(outputs):
-    return tuple(a.copy_to_host() if isinstance(a, device.DeviceArray) else a for a in outputs)
-
-
-def emulated_sizes(row):
-    """The smallest sizes, empty ones among them, and the largest that is worth the wait."""
-    by_elements = sorted(row.test_sizes, key=lambda size: int(np.prod(size)))
-    small = [size for size in by_elements if np.prod(size) <= MOST]
-    return [*small[:2], *small[-2:]] if len(small) > 4 else small or by_elements[:1]
+from tests.cuda.launched import emulated_sizes, launched, on_device, on_host  # noqa: E402
+from tests.cuda.offline import resources  # noqa: E402
+from tests.cuda.registry import ARCHITECTURES, KERNELS  # noqa: E402
 
 
 @pytest.mark.parametrize("row, dtype", rows())
@@ -36,3 +24,164 @@ def test_value_on_cuda(row, dtype):
         with device.use(EmulatedDevice(seed=number or None)) as gpu:
             actual = on_host(run(row, on_device(gpu, inputs)))
         assert_close(actual, wanted, row.tolerance[dtype], f"{row.name} {size} {dtype}")
+
+
+def test_the_registry_holds_every_kernel():
+    assert sorted(launched("float32")) == sorted(KERNELS)
+
+
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_a_kernel_compiles_for_each_architecture(name, compiled_kernels):
+    """No spills, no local memory, no float64, registers under the ceiling, the code as wanted."""
+    row = KERNELS[name]
+    for function, kinds, options in launched("float32")[name]:
+        for capability in ARCHITECTURES:
+            made = resources(function, signature_of(function, kinds), capability, **options)
+            what = f"{name} {kinds} sm_{capability[0]}{capability[1]}"
+            spilled = made.stack, made.spill_stores, made.spill_loads
+            assert spilled == (0, 0, 0) and not made.local(), f"{what} spills: {made}"
+            assert made.registers <= row.registers, what
+            assert row.double or not made.doubles(), f"{what}: {made.doubles()}"
+            for needed in row.needs:
+                assert made.count(needed), f"{what} has no {needed}"
+            compiled_kernels.add((name, capability))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(KERNELS))
+def test_a_kernel_compiles_in_float64(name):
+    for function, kinds, options in launched("float64").get(name, ()):
+        made = resources(function, signature_of(function, kinds), (9, 0), **options)
+        assert (made.stack, made.spill_stores, made.spill_loads) == (0, 0, 0), f"{name} {kinds}"
+
+
+@pytest.fixture
+def gpu():
+    with device.use(EmulatedDevice()) as gpu:
+        yield gpu
+
+
+def test_masks_are_those_of_the_cpu(gpu):
+    x = np.linspace(1, 2, 1000, dtype=np.float32)
+    step = np.array([7])
+    wanted = kernels.dropout(x, 0.3, seed=5, step=step, stream=2)
+    actual = kernels.dropout(
+        device.from_host(gpu, x), 0.3, seed=5, step=device.from_host(gpu, step), stream=2
+    )
+    assert actual.copy_to_host().tobytes() == wanted.tobytes()
+
+
+def test_a_recording_is_replayed_on_the_device(gpu):
+    x = device.from_host(gpu, np.ones(5, np.float32))
+    with kernels.record() as recording:
+        kernels.add(x, x, out=x)
+    recording.replay(20)
+    assert x.copy_to_host().tolist() == [2.0**21] * 5
+
+
+def test_a_recording_has_one_device(gpu):
+    x = np.ones(3, np.float32)
+    with pytest.raises(RuntimeError, match="record: arithmetic.add ran on cuda"):  # noqa: SIM117
+        with kernels.record():
+            kernels.add(device.from_host(gpu, x), device.from_host(gpu, x))
+            kernels.add(x, x)
+
+
+def test_mixed_devices_are_refused(gpu):
+    x = np.ones((2, 2), np.float32)
+    on_gpu = device.from_host(gpu, x)
+    with pytest.raises(
+        ValueError, match="matmul: a is on cuda and b is a NumPy array, expected one"
+    ):
+        kernels.matmul(on_gpu, x)
+    with pytest.raises(ValueError, match="relu: x is a NumPy array and out is on cuda"):
+        kernels.relu(x, out=on_gpu)
+    with pytest.raises(ValueError, match="adam: .* step is a NumPy array, expected one device"):
+        kernels.adam(*(device.from_host(gpu, np.ones(2)) for _ in range(4)), np.array([1]))
+
+
+def test_overlap_is_refused(gpu):
+    x = device.from_host(gpu, np.ones(8, np.float32))
+    with pytest.raises(ValueError, match="relu: out overlaps x in memory"):
+        kernels.relu(x[1:], out=x[:-1])
+    assert kernels.relu(x, out=x) is x
+
+
+class Foreign:
+    """A CUDA array of another library."""
+
+    def __init__(self, array):
+        self.array = array
+        self.__cuda_array_interface__ = array.__cuda_array_interface__
+
+
+def test_other_libraries_arrays_are_taken_without_a_copy(gpu):
+    x = device.from_host(gpu, np.linspace(-1, 1, 6, dtype=np.float32))
+    given, out = Foreign(x), Foreign(device.from_host(gpu, np.zeros(6, np.float32)))
+    assert kernels.relu(given, out=out) is out
+    assert out.array.copy_to_host().tolist() == kernels.relu(x.copy_to_host()).tolist()
+
+
+def test_a_device_array_is_no_numpy_array(gpu):
+    x = device.from_host(gpu, np.arange(6.0).reshape(2, 3))
+    with pytest.raises(TypeError, match="call .copy_to_host()"):
+        np.asarray(x)
+    with pytest.raises(TypeError, match="indexed by integers and slices"):
+        x[[0, 1]]
+    assert float(x[1, 2]) == 5.0
+    assert x[:, 1].copy_to_host().tolist() == [1.0, 4.0]
+    x[:, 1] = 9.0
+    assert x.copy_to_host().tolist() == [[0, 9, 2], [3, 9, 5]]
+
+
+def test_labels_out_of_range(gpu):
+    logits = device.from_host(gpu, np.zeros((2, 3), np.float32))
+    labels = device.from_host(gpu, np.array([0, 3]))
+    with pytest.raises(ValueError, match=r"labels\[1\] is 3, expected 0 <= label < 3"):
+        kernels.cross_entropy(logits, labels)
+    with kernels.record():  # nobody may wait for the device here: the loss tells
+        loss, _ = kernels.cross_entropy(logits, labels)
+    assert np.isnan(loss.copy_to_host()).all()
+
+
+def test_a_fit_on_cuda_is_the_fit_on_the_cpu(gpu):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(30, 8)).astype(np.float32), rng.integers(0, 3, 30)
+    histories, models = [], []
+    for place in ("cpu", "cuda"):
+        nn.init.manual_seed(1)
+        model = nn.Sequential(
+            nn.Linear(8, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Dropout(0.2), nn.Linear(7, 3)
+        ).to(place)
+        assert model.device == place
+        histories.append(
+            nn.fit(model, x, y, epochs=3, batch_size=8, validation=0.2, progress=False)
+        )
+        models.append(model)
+    for name in ("loss", "val_loss", "accuracy"):
+        np.testing.assert_allclose(histories[1][name], histories[0][name], rtol=1e-4)
+    outputs = [nn.predict(model, x) for model in models]
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-3, atol=1e-4)
+    models[1].to("cpu")
+    np.testing.assert_allclose(nn.predict(models[1], x), outputs[1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_step_on_cuda(gpu):
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(8, 5)).astype(np.float32), rng.integers(0, 3, 8)
+    losses = []
+    for place in ("cpu", "cuda"):
+        nn.init.manual_seed(1)
+        model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)).to(place)
+        step = nn.step(model, "cross_entropy", nn.Adam(model.parameters(), lr=0.01), 8)
+        losses.append([step(x, y) for _ in range(5)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+def test_without_a_device_the_error_says_so():
+    from numba import cuda
+
+    if cuda.is_available():
+        pytest.skip("a CUDA device is there")
+    with pytest.raises(RuntimeError, match="cuda: no CUDA device is visible"):
+        nn.Sequential(nn.Linear(2, 2)).to("cuda")

@@ -23,6 +23,24 @@ def wrapped(value, dtype):
     return value - (1 << bits) if dtype.kind == "i" and value >> (bits - 1) else value
 
 
+class _Flat:
+    """An array by the places of its elements in C order."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def place(self, i):
+        if not 0 <= i < self.array.size:
+            raise self.array.position.error(f"index {i} is outside {self.array.name}.flat")
+        return tuple(map(int, np.unravel_index(int(i), self.array.shape)))
+
+    def __getitem__(self, i):
+        return self.array[self.place(i)]
+
+    def __setitem__(self, i, value):
+        self.array[self.place(i)] = value
+
+
 class Array:
     """An array of device memory, or the base of a watched one: bounds checked, no wrap-around."""
 
@@ -40,6 +58,8 @@ class Array:
     nbytes = property(lambda self: self.values.nbytes)
     strides = property(lambda self: self.values.strides)
     T = property(lambda self: self._like(self.values.T))
+
+    flat = property(lambda self: _Flat(self))
 
     def __len__(self):
         return self.shape[0]

@@ -61,7 +61,8 @@ class EmulatedDevice:
         return function
 
     def prepare(self, name, code, grid, block, kinds, size, args):
-        return Launch(self, name, code, grid, block, (size, *args))
+        args = args if size is None else (size, *args)
+        return Launch(self, name, code, grid, block, args)
 
     def capture(self, launches, times=1):
         def run():

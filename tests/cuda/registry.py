@@ -1,0 +1,54 @@
+"""What each CUDA kernel may need of a multiprocessor, and what its machine code must hold.
+
+A kernel that a public function launches and that has no row here fails a test, and so does a row
+that nothing launches. Registers: up to 64 let four blocks of 256 threads share a multiprocessor, up
+to 128 let two. The others' ceilings leave room for another release of the compiler.
+"""
+
+from dataclasses import dataclass
+
+ARCHITECTURES = ((7, 5), (8, 0), (9, 0))
+WIDE = (r"LDG\.E\.128", r"STG\.E\.128")
+SHUFFLED = (r"SHFL\.BFLY",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The ceiling of registers, the instructions that must be there, and whether float64 may."""
+
+    registers: int = 64
+    needs: tuple = ()
+    double: bool = False
+
+
+_ELEMENTWISE = """
+    relu relu_backward leaky_relu leaky_relu_backward relu6 relu6_backward elu elu_backward
+    selu selu_backward gelu gelu_backward gelu_tanh gelu_tanh_backward quick_gelu
+    quick_gelu_backward silu silu_backward sigmoid sigmoid_backward tanh tanh_backward softplus
+    softplus_backward add multiply copy exp exp2 expm1 log log1p erf erfc
+"""
+_WARPS = """
+    _softmax_backward _log_softmax_backward _weigh_labels sum_losses weigh_samples sum_segments
+    put_segments _fold_channels _end_channels _end_channels_backward _find_factor _sum_squares
+    tally_hits
+"""
+_THREADS = """
+    _sum _add_chunks _end_moments _end_forward _value_of_line _end_backward _value_of_slope _repeat
+    _running_line _update_running _descend _descend_with_momentum _scale_by_rms
+    _scale_by_rms_with_momentum _adapt _scale _clip _draw_rows _draw_mask _drop _shuffle
+    _read_flat _write_flat gather_rows gather_items take_ticket advance
+"""
+_NEEDS_NO_SHUFFLE = {"put_segments"}
+
+KERNELS = {
+    **{name: Row(56, WIDE) for name in _ELEMENTWISE.split()},
+    **{name: Row(64, () if name in _NEEDS_NO_SHUFFLE else SHUFFLED) for name in _WARPS.split()},
+    **{name: Row(64) for name in _THREADS.split()},
+    "tally_loss": Row(64, double=True),  # the sum of an epoch
+    "measure_chunks": Row(80),
+    "_measure_gradients": Row(80),
+    # 512 threads to a block
+    **{name: Row(128, SHUFFLED) for name in ("softmax_rows", "log_softmax_rows")},
+    "cross_entropy_labels": Row(128, SHUFFLED),
+    "cross_entropy_probabilities": Row(128, SHUFFLED),
+}
