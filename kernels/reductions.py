@@ -9,7 +9,7 @@ from numba.core import errors
 
 from .caching import jit, specialise
 from .launch import kernel
-from .native import independent_loop
+from .native import independent_loop, new_vector
 from .spread import join_sum, leader, my_range, on_cuda
 
 LANES = 64
@@ -48,7 +48,7 @@ def _add_up_on_device(values):
 @jit(inner=True)
 def new_lanes(like):
     """Return the scratch of a lane_sum."""
-    return np.empty(LANES, like.dtype)
+    return new_vector(like, LANES)
 
 
 @on_cuda(new_lanes)

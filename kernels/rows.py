@@ -12,7 +12,7 @@ from numba.extending import register_jitable
 
 from .caching import jit
 from .elementary import exp, log
-from .native import independent_loop
+from .native import independent_loop, new_vector
 from .spread import join_max, join_sum, my_place, my_range, on_cuda
 
 BLOCK = 16  # rows of an item of the index space, and of a narrow unit
@@ -31,9 +31,8 @@ def blocks_of(rows):
 def make_unit(x):
     """Return the scratch of a unit: its values, and of each lane the maximum, 1/Σ and log Σ."""
     size = (x.shape[1] + LANES) * (BLOCK if x.shape[1] <= NARROW else 1)
-    lanes = np.empty((3, LANES), x.dtype)
-    values = np.empty((1, size), x.dtype)  # of two sizes like the lanes: compiled once for both
-    return values[0], lanes[0], lanes[1], lanes[2]
+    top, total, rest = new_vector(x, LANES), new_vector(x, LANES), new_vector(x, LANES)
+    return new_vector(x, size), top, total, rest
 
 
 @jit(inner=True)
