@@ -10,7 +10,7 @@ from numba.core import cgutils, errors
 from numba.core.imputils import impl_ret_borrowed, lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 
-from . import arrays
+from . import arrays, cuda_doors
 
 _WORD = ir.IntType(64)
 
@@ -48,6 +48,7 @@ def _resolve(operation, context, args, kws):
         found = scalar(context, full)
         if found is not None:
             return found
+    cuda_doors.refuse_arrays(operation, context)
     result = _check_kinds(operation, full)
     _call_type(operation, context, full)
     return signature(result, *full).replace(pysig=operation.signature)

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import errors
 from numba.core.typing.templates import signature
 
-from . import arrays
+from . import arrays, cuda_doors
 from .caching import jit, specialise
 from .launch import Kernel
 from .loops import for_each
@@ -138,7 +138,13 @@ class _Elementwise(Operation):
 
     def _scalar_type(self, context, kind):
         count = len(self.array_names) + len(self.number_names)
-        return types.Dispatcher(self.jitted_formula).get_call_type(context, (kind,) * count, {})
+        return self._scalar_side(context).get_call_type(context, (kind,) * count, {})
+
+    def _scalar_side(self, context):
+        """Return the type of the compiled formula, for njit or for cuda.jit."""
+        if cuda_doors.is_cuda(context):
+            return types.Dispatcher(cuda_doors.device_side(self.public))
+        return types.Dispatcher(self.jitted_formula)
 
     def lower_scalar(self, context, builder, signature, args):
         kind = signature.return_type
@@ -149,7 +155,7 @@ class _Elementwise(Operation):
             else:
                 values.append(context.cast(builder, value, given, kind))
         call_type = self._scalar_type(context.typing_context, kind)
-        function = context.get_function(types.Dispatcher(self.jitted_formula), call_type)
+        function = context.get_function(self._scalar_side(context.typing_context), call_type)
         return function(builder, values)
 
 

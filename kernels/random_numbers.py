@@ -22,6 +22,7 @@ from . import arrays
 from .caching import jit
 from .launch import kernel
 from .operations import contiguous
+from .spread import on_cuda
 
 GROUP = 64  # elements that one group of 16 counters serves
 
@@ -64,7 +65,7 @@ def philox(counter, key):
 
     counter (..., 4) uint32, key (2,) uint32 -> words (..., 4) uint32
 
-    Inside njit: philox((c0, c1, c2, c3), (k0, k1)) -> a tuple of four uint32.
+    Inside njit and cuda.jit: philox((c0, c1, c2, c3), (k0, k1)) -> a tuple of four uint32.
     """
     for name, value in (("counter", counter), ("key", key)):
         arrays.check_array("philox", name, value)
@@ -79,15 +80,16 @@ def philox(counter, key):
 
 
 @overload(philox)
-def _philox_in_njit(counter, key):
+def _philox_inside(counter, key):
     if not (isinstance(counter, types.BaseTuple) and isinstance(key, types.BaseTuple)):
-        raise errors.TypingError("philox: inside njit counter and key are tuples of numbers")
+        raise errors.TypingError("philox: in compiled code counter and key are tuples of numbers")
+    return _philox_of_tuples
 
-    def call(counter, key):
-        a, b, c, d = counter
-        k0, k1 = key
-        return draw(
-            np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d), np.uint32(k0), np.uint32(k1)
-        )
 
-    return call
+@on_cuda(philox)
+def _philox_of_tuples(counter, key):
+    a, b, c, d = counter
+    k0, k1 = key
+    return draw(
+        np.uint32(a), np.uint32(b), np.uint32(c), np.uint32(d), np.uint32(k0), np.uint32(k1)
+    )

@@ -64,7 +64,7 @@ def convert(value, team):
             if formula is None:
                 raise TypeError(f"{operation.name}: only elementwise operations are CUDA functions")
             return _device(formula, team)
-        return _device(value, team)
+        return _device(spread.CUDA_SIDES.get(value, value), team)
     return value
 
 
