@@ -1,0 +1,125 @@
+"""matmul and linear on CUDA arrays: a plan for the shapes, its kernels compiled once, launched.
+
+The rule: everything that may run on the tensor cores' reduced precisions is asked for by name; by
+default float32 is multiplied as float32.
+"""
+
+from . import arrays, tile_plans
+from .launch import kind_of, run_launch
+
+PRECISIONS = ("float32", "tf32", "bf16")
+_default = ["float32"]
+_codes = {}  # (device, launch, activation, kinds) -> compiled code
+
+
+def check_precision(operation, precision):
+    """Refuse an unknown name; None stands for the default."""
+    if precision is not None:
+        arrays.check_known(operation, precision, PRECISIONS, "precision")
+
+
+def set_matmul_precision(precision):
+    """Set what float32 products on CUDA are computed in where a call does not say.
+
+    "float32" (at the start), "tf32" or "bf16"; a recording keeps what was set when it was made.
+    """
+    arrays.check_known("set_matmul_precision", precision, PRECISIONS, "precision")
+    _default[0] = precision
+
+
+def get_matmul_precision():
+    """Return what set_matmul_precision has set."""
+    return _default[0]
+
+
+def matmul(c, a, b, precision=None):
+    """C = A·B on CUDA."""
+    multiply(c, a, b)
+
+
+def linear(y, x, weight, bias, activation=None, precision=None):
+    """y = f(x·Wᵀ + b) on CUDA, in one pass."""
+    multiply(y, x, weight.T, bias, activation)
+
+
+def linear_backward_input(dx, dy, weight):
+    """dx = dy·W on CUDA."""
+    multiply(dx, dy, weight)
+
+
+def linear_backward_weight(dweight, dy, x, accumulate=False):
+    """dW = dyᵀ·x on CUDA, or added to what is there."""
+    if not accumulate:
+        multiply(dweight, dy.T, x)
+        return
+    from .arithmetic import add
+
+    product = arrays.scratch(dweight, dweight.shape)
+    multiply(product, dy.T, x)
+    add(dweight, product, out=dweight)
+
+
+def linear_backward(dx, dweight, dbias, dy, x, weight):
+    """dx = dy·W, dW = dyᵀ·x and db = Σ_rows dy on CUDA."""
+    from .columns import column_sum
+
+    multiply(dx, dy, weight)
+    multiply(dweight, dy.T, x)
+    column_sum(dy, out=dbias)
+
+
+def multiply(c, a, b, bias=None, activation=None):
+    """C = f(A·B + bias) for device arrays: a (M, K), b (K, N) of any strides, c (M, N)."""
+    if not c.flags.c_contiguous:
+        from .operations import copy_from_flat
+
+        whole = arrays.scratch(c, c.shape)
+        multiply(whole, a, b, bias, activation)
+        copy_from_flat(c, whole.reshape(-1))
+        return
+    (m, k), n, dtype = a.shape, b.shape[1], c.dtype
+    left = tile_plans.layout(a.shape, a.strides, a.pointer, a.itemsize, 1)
+    right = tile_plans.layout(b.shape, b.strides, b.pointer, b.itemsize, 0)
+    aligned = c.pointer % tile_plans.PIECE == 0
+    plan = tile_plans.plan(
+        m, n, k, dtype.name, left, right, c.device.multiprocessors, aligned=aligned
+    )
+    nothing = arrays.scratch(c, 0)
+    given = {"c": c, "a": a, "b": b, "bias": nothing if bias is None else bias, "nothing": nothing}
+    if plan.scratch is not None:
+        given["scratch"] = arrays.scratch(c, plan.scratch)
+    for launch in plan.launches:
+        args = tuple(given[name] for name in launch.arguments)
+        _launch(launch, args, activation)
+
+
+def _launch(launch, args, activation):
+    device, kinds = args[0].device, tuple(map(kind_of, args))
+    applied = activation if launch.last else None
+    key = device, launch.template, launch.constants, launch.options, applied, kinds
+    if key not in _codes:
+        from .tiles import build
+
+        function = build(launch, _epilogue(applied))
+        _codes[key] = device.compile(function, dict(launch.options), kinds)
+    name = f"matrix.{launch.template}"
+    run_launch(
+        device.prepare(name, _codes[key], launch.grid, launch.block, kinds, None, args), args
+    )
+
+
+def _epilogue(activation):
+    """Return the device function that adds the bias and applies an activation by name."""
+    if activation is None:
+        return None
+    from .activations import ACTIVATIONS
+    from .cuda_loops import TEAMS
+    from .retarget import convert, device_function, retarget
+
+    team = TEAMS["item"]
+    formula = convert(ACTIVATIONS[activation].forward, team)
+    return device_function(retarget(_activated, team, formula=formula))
+
+
+def _activated(value, shift):
+    return formula(value + shift)  # noqa: F821  (bound by retarget)
