@@ -120,7 +120,7 @@ class Kernel:
         key = tuple(map(_kind_key, args))
         found = self._addresses.get(key)
         if found is None:
-            found = self._addresses[key] = self._compile(tuple(map(_kind, args)))
+            found = self._addresses[key] = self._compile(tuple(map(kind_of, args)))
         return found
 
     def _compile(self, kinds):
@@ -137,18 +137,14 @@ class Kernel:
     def _launch_on_device(self, size, args):
         if size == 0:
             return
-        launch = self.prepare(size, args)
-        recording = current()
-        if recording is not None:
-            recording.add_launch(launch, args)
-        launch.run()
+        run_launch(self.prepare(size, args), args)
 
     def prepare(self, size, args):
         """Return a launch on the device of `args`, with a method run(); compile it if need be."""
         from .cuda_loops import TEAMS
 
         device = next(arg.device for arg in args if isinstance(arg, DeviceArray))
-        kinds = tuple(map(_kind, args))
+        kinds = tuple(map(kind_of, args))
         key = (device, kinds, self.device_variant(args))
         if key not in self._on_device:
             entry = self.device_entry(key[2])
@@ -174,7 +170,7 @@ class Kernel:
 
     def assembly(self, *args):
         """Return the machine code for arguments like these, compiled afresh."""
-        compiled = _compile(self._make_entry(cache=False), tuple(map(_kind, args)))
+        compiled = _compile(self._make_entry(cache=False), tuple(map(kind_of, args)))
         return compiled.library.get_asm_str()
 
     def __repr__(self):
@@ -193,6 +189,14 @@ def _typeof_kernel(value, context):
     return types.Dispatcher(value.serial)
 
 
+def run_launch(launch, args):
+    """Run a launch on a device now, and write it down where a recording is in progress."""
+    recording = current()
+    if recording is not None:
+        recording.add_launch(launch, args)
+    launch.run()
+
+
 def _columns_of(array):
     shape = getattr(array, "shape", ())
     return shape[-1] if shape else 1
@@ -207,7 +211,7 @@ def _kind_key(arg):
 _SCALARS = {int: types.int64, float: types.float64, bool: types.boolean}
 
 
-def _kind(arg):
+def kind_of(arg):
     """Return the Numba type of an argument. Arrays are always mutable ones: the doors check."""
     if isinstance(arg, np.ndarray | DeviceArray):
         layout = "C" if arg.flags.c_contiguous else "A"

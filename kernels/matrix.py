@@ -10,6 +10,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
+from . import cuda_products
 from .arrays import check_known
 from .columns import add_columns
 from .loops import for_each
@@ -17,17 +18,29 @@ from .microkernel import ADD, BIAS, RELU
 from .operations import operation
 from .products import adjacent, multiply_into, shared, view
 
+_PRECISION = {"precision": None}  # on CUDA
 
-@operation("a (M, K), b (K, N) -> c (M, N)", strided=True)
+
+def _check_precision(operation, sizes, values):
+    cuda_products.check_precision(operation, values["precision"])
+
+
+@operation(
+    "a (M, K), b (K, N) -> c (M, N)", strided=True, check=_check_precision, options=_PRECISION
+)
 def matmul(c, a, b):
     """C = A·B, for arrays of any strides: transposed and strided views are welcome.
 
     a (M, K); b (K, N) -> c (M, N)
+
+    precision: on CUDA "tf32" and "bf16" round float32 inputs for the tensor cores (about 3 and 2
+    digits; sums stay float32); else, and always on the CPU, float32 is multiplied as float32.
     """
     multiply_into(view(c), view(a), view(b), view(np.empty(1, c.dtype)), 0)
 
 
-def _check_activation(operation, sizes, values):
+def _check_linear(operation, sizes, values):
+    _check_precision(operation, sizes, values)
     name = values["activation"]
     if name is not None and name != "relu":
         from .activations import ACTIVATIONS
@@ -35,9 +48,14 @@ def _check_activation(operation, sizes, values):
         check_known(operation, name, ACTIVATIONS, "activation")
 
 
-@operation("x (N, I), weight (O, I), bias? (O) -> y (N, O)", strided=True, check=_check_activation)
+@operation(
+    "x (N, I), weight (O, I), bias? (O) -> y (N, O)",
+    strided=True,
+    check=_check_linear,
+    options=_PRECISION,
+)
 def linear(y, x, weight, bias, activation=None):
-    """y = f(x·Wᵀ + b), with f one of the activations by name, or none.
+    """y = f(x·Wᵀ + b), with f one of the activations by name, or none; precision as in matmul.
 
     x (N, I); weight (O, I); bias (O,) -> y (N, O)
 
@@ -129,3 +147,10 @@ def linear_backward(dx, dweight, dbias, dy, x, weight):
     multiply_into(view(dx), view(dy), view(weight), nothing, 0)
     multiply_into(view(dweight), view(dy).T, view(x), nothing, 0)
     add_columns(dbias, dy, False)
+
+
+matmul.operation.on_device(cuda_products.matmul)
+linear.operation.on_device(cuda_products.linear)
+linear_backward_input.operation.on_device(cuda_products.linear_backward_input)
+linear_backward_weight.operation.on_device(cuda_products.linear_backward_weight)
+linear_backward.operation.on_device(cuda_products.linear_backward)

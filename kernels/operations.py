@@ -65,17 +65,18 @@ def _dims(text):
     return tuple(int(part) if part.isdigit() else part for part in parts)
 
 
-def operation(declaration, *, in_place=(), scalars=None, check=None, strided=False):
+def operation(declaration, *, in_place=(), scalars=None, check=None, strided=False, options=None):
     """Make a run function public. See the module's text for the declaration.
 
     in_place: names of inputs that `out` may be exactly (True: any); scalars: {name: dtype or None}
     of numbers that may also be one-element arrays, which kernels read at each replay (None: the
     dtype of the arrays); check(name, sizes, values) raises on bad numbers; strided: the kernels
-    take views as they are.
+    take views as they are; options: {name: default} of keywords for CUDA alone (on_device).
     """
 
     def decorate(run):
-        return Operation(run, declaration, in_place, scalars or {}, check, strided).public
+        made = Operation(run, declaration, in_place, scalars or {}, check, strided, options=options)
+        return made.public
 
     return decorate
 
@@ -83,12 +84,15 @@ def operation(declaration, *, in_place=(), scalars=None, check=None, strided=Fal
 class Operation:
     """What is known of a public function: how to check, allocate, run, and enter njit."""
 
-    def __init__(self, run, declaration, in_place, scalars, check, strided, owner=None):
+    def __init__(
+        self, run, declaration, in_place, scalars, check, strided, owner=None, options=None
+    ):
         self.run, self.name, self.owner = run, run.__name__, owner or run
         self.inputs, self.outputs = parse(declaration)
         self.in_place, self.scalars, self.check, self.strided = in_place, scalars, check, strided
         self.device_run = None
         parameters = list(inspect.signature(run).parameters.values())
+        self.options = options or {}
         names = [argument.name for argument in (*self.outputs, *self.inputs)]
         if [parameter.name for parameter in parameters[: len(names)]] != names:
             raise TypeError(f"{self.name}: its arguments do not begin as declared: {names}")
@@ -109,11 +113,19 @@ class Operation:
         def public(*args, **kwargs):
             return self.call(*args, **kwargs)
 
-        public.__signature__ = self.signature
+        public.__signature__ = self._public_signature()
         public.operation = self
         public.fonio_identity = ("operation", self.owner.__module__, self.owner.__qualname__)
         doors.open_door(self, public)
         return public
+
+    def _public_signature(self):
+        """Return the signature that Python shows: with the options, which njit calls lack."""
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+            for name, default in self.options.items()
+        ]
+        return self.signature.replace(parameters=[*self.signature.parameters.values(), *options])
 
     def on_device(self, run):
         """Let another run function, of the same arguments, serve CUDA arrays."""
@@ -121,6 +133,7 @@ class Operation:
         return run
 
     def call(self, *args, **kwargs):
+        options = {name: kwargs.pop(name, value) for name, value in self.options.items()}
         values = self.bind(args, kwargs)
         out = values.pop() if self.outputs else None
         given, rest = values[: len(self.inputs)], values[len(self.inputs) :]
@@ -129,12 +142,13 @@ class Operation:
         if self.scalars:
             rest = self.check_scalars(rest, dtype, like)
         if self.check is not None:
-            self.check(self.name, sizes, dict(zip(self.names, [*given, *rest], strict=False)))
+            named = dict(zip(self.names, [*given, *rest], strict=False))
+            self.check(self.name, sizes, named | options)
         results = self.make_outputs(out, sizes, dtype, given, like)
         for argument, array in zip(self.inputs, given, strict=True):
             if argument.written and array is not None:
                 self._check_written(argument.name, array, given)
-        self._launch(results, given, rest)
+        self._launch(results, given, rest, options)
         if not results:
             return None
         if out is not None:
@@ -262,12 +276,14 @@ class Operation:
         ]
         arrays.check_apart(self.name, name, array, others, self.in_place)
 
-    def _launch(self, results, given, rest):
+    def _launch(self, results, given, rest, options):
         """Run on contiguous arrays: copies are kernels, so that they are recorded too."""
         arguments = (*self.outputs, *self.inputs)
         everything = (*results, *given)
         ready = [self._ready(*pair) for pair in zip(arguments, everything, strict=True)]
-        run = self.run if self.device_run is None or not _on_device(ready) else self.device_run
+        run = self.run
+        if self.device_run is not None and _on_device(ready):
+            run = functools.partial(self.device_run, **options)
         run(*ready, *rest)
         for i, array in enumerate(everything):
             if (i < len(results) or arguments[i].written) and not self._as_is(array):

@@ -155,7 +155,9 @@ def test_a_fit_on_cuda_is_the_fit_on_the_cpu(gpu):
         ).to(place)
         assert model.device == place
         histories.append(
-            nn.fit(model, x, y, epochs=3, batch_size=8, validation=0.2, progress=False)
+            nn.fit(
+                model, x, y, epochs=3, batch_size=8, optimizer="sgd", validation=0.2, progress=False
+            )
         )
         models.append(model)
     for name in ("loss", "val_loss", "accuracy"):

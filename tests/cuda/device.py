@@ -1,6 +1,6 @@
 """A CUDA device for tests: memory is the host's, kernels run in the emulator.
 
-`launched` keeps each kernel's name, its Python function and the types of its arguments, for the
+`launched` keeps each kernel's Python function, the types of its arguments and its options, for the
 gate that compiles all of them.
 """
 
@@ -33,7 +33,7 @@ class EmulatedDevice:
 
     def __init__(self, seed=None):
         self.seed = seed
-        self.launched = {}
+        self.launched = []
 
     def interface_of(self, value):
         return value.__cuda_array_interface__
@@ -57,7 +57,7 @@ class EmulatedDevice:
         target.layout[...] = source.layout
 
     def compile(self, function, options, kinds):
-        self.launched[function.__name__, kinds] = function, options
+        self.launched.append((function, kinds, options))
         return function
 
     def prepare(self, name, code, grid, block, kinds, size, args):

@@ -41,8 +41,8 @@ def launched(dtype):
                 run(row, on_device(gpu, draw(row, size, dtype)))
         _call_what_no_row_does(gpu, np.dtype(dtype))
     found = {}
-    for (name, kinds), (function, options) in gpu.launched.items():
-        found.setdefault(name, []).append((function, kinds, options))
+    for function, kinds, options in gpu.launched:
+        found.setdefault(function.__name__, []).append((function, kinds, options))
     emulated.update(found)
     return found
 

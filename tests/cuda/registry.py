@@ -47,6 +47,8 @@ KERNELS = {
     "tally_loss": Row(64, double=True),  # the sum of an epoch
     "measure_chunks": Row(80),
     "_measure_gradients": Row(80),
+    "product": Row(128, (r"FFMA", r"LDS\.128")),
+    "sum_parts": Row(64),
     # 512 threads to a block
     **{name: Row(128, SHUFFLED) for name in ("softmax_rows", "log_softmax_rows")},
     "cross_entropy_labels": Row(128, SHUFFLED),
