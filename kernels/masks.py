@@ -139,26 +139,28 @@ def dropout_backward(dx, dy, rate=0.5, seed=0, step=0, stream=0):
 
 
 def dropout_mask(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
-    """Return the mask of dropout, True where it keeps.
+    """Return the mask of dropout, True where it keeps; on CUDA where `out` is there.
 
     shape -> mask (shape) bool
     """
     name = "dropout_mask"
     arrays.check_fraction(name, "rate", rate)
     _check_key(name, seed, stream)
-    step = one_element(name, "step", step, np.dtype(np.int64))
+    given = out
     if out is not None:
-        arrays.check_array(name, "out", out)
+        out = arrays.check_array(name, "out", out)
         arrays.check_dtype(name, "out", out, np.dtype(np.bool_))
         arrays.check_shape(name, "out", out.shape, tuple(np.atleast_1d(shape).tolist()))
         arrays.check_writable(name, "out", out)
+    step = one_element(name, "step", step, np.dtype(np.int64), out)
     whole = out is not None and out.flags.c_contiguous
-    mask = out if whole else np.empty(shape, np.bool_)
+    mask = out if whole else arrays.new(out, shape, np.bool_)
     _draw_mask(_groups(mask.size), mask.reshape(-1), _threshold(rate), seed, step, stream)
-    if out is None or whole:
+    if out is None:
         return mask
-    copy_from_flat(out, mask.reshape(-1))
-    return out
+    if not whole:
+        copy_from_flat(out, mask.reshape(-1))
+    return given
 
 
 @overload(dropout_mask)

@@ -69,6 +69,9 @@ def test_masks_are_those_of_the_cpu(gpu):
         device.from_host(gpu, x), 0.3, seed=5, step=device.from_host(gpu, step), stream=2
     )
     assert actual.copy_to_host().tobytes() == wanted.tobytes()
+    mask = device.from_host(gpu, np.zeros(1000, bool))
+    assert kernels.dropout_mask(1000, 0.3, seed=5, step=7, stream=2, out=mask) is mask
+    assert (mask.copy_to_host() == (wanted != 0)).all()
 
 
 def test_a_recording_is_replayed_on_the_device(gpu):

@@ -56,7 +56,10 @@ def _call_what_no_row_does(gpu, dtype):
     kernels.relu(x, out=x.T.copy().T)
     kernels.sgd(g, state)
     kernels.rmsprop(g, state, state.copy())
+    kernels.dropout_mask(24, out=device.from_host(gpu, np.zeros(24, bool)))
     kernels.mse(x, x, reduction="none")
+    deep = device.from_host(gpu, np.ones((3, 1100), dtype))
+    kernels.matmul(deep, deep.T)  # split along k
     kernels.cross_entropy(x, kernels.softmax(x))
     model = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5)).to(dtype).to("cuda")
     values, labels = x.copy_to_host(), np.arange(6) % 4

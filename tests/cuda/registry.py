@@ -38,7 +38,7 @@ _THREADS = """
     _scale_by_rms_with_momentum _adapt _scale _clip _draw_rows _draw_mask _drop _shuffle
     _read_flat _write_flat gather_rows gather_items take_ticket advance
 """
-_NEEDS_NO_SHUFFLE = {"put_segments"}
+_NEEDS_NO_SHUFFLE = {"put_segments", "weigh_samples"}
 
 KERNELS = {
     **{name: Row(56, WIDE) for name in _ELEMENTWISE.split()},
@@ -47,7 +47,7 @@ KERNELS = {
     "tally_loss": Row(64, double=True),  # the sum of an epoch
     "measure_chunks": Row(80),
     "_measure_gradients": Row(80),
-    "product": Row(128, (r"FFMA", r"LDS\.128")),
+    "product": Row(168, (r"FFMA", r"LDS(\.U)?\.128")),
     "sum_parts": Row(64),
     # 512 threads to a block
     **{name: Row(128, SHUFFLED) for name in ("softmax_rows", "log_softmax_rows")},
