@@ -1,21 +1,20 @@
 """The tools that prove CUDA kernels without a GPU: they pass what is right, catch what is not."""
 
+import math
 import re
 import subprocess
 import sys
-from types import FunctionType
 
 import numpy as np
 import pytest
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'fonio[dev]'")
 
-from numba import cuda, float32, uint32  # noqa: E402
+from numba import cuda, float32  # noqa: E402
 
-from tests.cuda import faulty, offline  # noqa: E402
+from tests.cuda import faulty, offline, small  # noqa: E402
 from tests.cuda.emulator import EmulationError, emulate  # noqa: E402
 
-TILE = 16
 SEEDS = (None, 0, 1)
 VECTOR, MATRIX = float32[::1], float32[:, ::1]
 VALUES = np.arange(faulty.N, dtype=np.float32)
@@ -23,82 +22,6 @@ VALUES = np.arange(faulty.N, dtype=np.float32)
 needs_disassembler = pytest.mark.skipif(
     offline.disassembler() is None, reason="neither nvdisasm nor cuobjdump is installed"
 )
-
-
-def product(c, a, b):
-    """c (M, N) = a (M, K) · b (K, N), in tiles of 16 by 16."""
-    left = cuda.shared.array((TILE, TILE), float32)
-    right = cuda.shared.array((TILE, TILE), float32)
-    i, j = cuda.threadIdx.y, cuda.threadIdx.x
-    row, column = cuda.blockIdx.y * TILE + i, cuda.blockIdx.x * TILE + j
-    total = float32(0)
-    for start in range(0, a.shape[1], TILE):
-        inside = row < a.shape[0] and start + j < a.shape[1]
-        left[i, j] = a[row, start + j] if inside else float32(0)
-        inside = column < b.shape[1] and start + i < b.shape[0]
-        right[i, j] = b[start + i, column] if inside else float32(0)
-        cuda.syncthreads()
-        for k in range(TILE):
-            total += left[i, k] * right[k, j]
-        cuda.syncthreads()
-    if row < c.shape[0] and column < c.shape[1]:
-        c[row, column] = total
-
-
-def _apply(y, *args):
-    i = cuda.grid(1)
-    if i < y.shape[0]:
-        y[i] = body(i, *args)  # noqa: F821  (bound by with_body)
-
-
-def with_body(body):
-    """Copy a template with another function bound, as the skeletons of the package do."""
-    names = {**_apply.__globals__, "body": body}
-    return FunctionType(_apply.__code__, names, body.__name__)
-
-
-def words(x, y):
-    """Integers as compiled code has them: casts wrap, arithmetic on 32 bits has 64."""
-    t = cuda.threadIdx.x
-    wide = uint32(x[t]) * uint32(0xFFFFFFFF)
-    y[t, 0] = uint32(wide)
-    y[t, 1] = uint32(wide >> 32)
-    y[t, 2] = cuda.popc(uint32(x[t]))
-    y[t, 3] = uint32(-1) - uint32(x[t])
-
-
-def many_registers(x, y):
-    """Hold 96 sums at once."""
-    sums = cuda.local.array(96, float32)
-    for k in range(96):
-        sums[k] = float32(0)
-    for row in range(x.shape[0]):
-        for k in range(96):
-            sums[k] += x[row, k] * x[row, 95 - k]
-    for k in range(96):
-        y[k] = sums[k]
-
-
-def indexed(x, y):
-    """Index an array of its own by data: it must lie in local memory."""
-    sums = cuda.local.array(256, float32)
-    for k in range(256):
-        sums[k] = x[k]
-    for k in range(y.shape[0]):
-        sums[int(x[k]) & 255] += float32(1)
-    y[0] = sums[int(x[0]) & 255]
-
-
-def halved_in_double(x):
-    i = cuda.grid(1)
-    if i < x.shape[0]:
-        x[i] = x[i] * 0.1
-
-
-def halved(x):
-    i = cuda.grid(1)
-    if i < x.shape[0]:
-        x[i] = x[i] * float32(0.1)
 
 
 EXPECTED = {
@@ -158,8 +81,8 @@ def test_a_tiled_product(m, n, k, seed, rng):
     a = rng.standard_normal((m, k), dtype=np.float32)
     b = rng.standard_normal((k, n), dtype=np.float32)
     c = np.full((m, n), np.nan, np.float32)
-    grid = (-(-n // TILE), -(-m // TILE))
-    emulate(product, grid, (TILE, TILE), (c, a, b), seed=seed)
+    grid = (-(-n // small.TILE), -(-m // small.TILE))
+    emulate(small.product, grid, (small.TILE, small.TILE), (c, a, b), seed=seed)
     expected = np.zeros((m, n), np.float32)
     for i in range(k):  # in the kernel's order, each product and sum rounded to float32
         expected += a[:, i : i + 1] * b[i]
@@ -173,18 +96,60 @@ def test_a_template_with_functions_bound_and_star_arguments():
 
     x, y = VALUES.copy(), np.zeros(faulty.N, np.float32)
     for factor in (2, 3):
-        emulate(with_body(scaled), 2, 32, (y, x, factor))
+        emulate(small.with_body(scaled), 2, 32, (y, x, factor))
         np.testing.assert_array_equal(y, factor * x)
 
 
 def test_integers_wrap_where_they_are_cast_and_only_there():
     x, y = np.arange(1, 65, dtype=np.uint32), np.zeros((64, 4), np.uint32)
-    emulate(words, 1, 64, (x, y))
+    emulate(small.words, 1, 64, (x, y))
     wide = x.astype(np.uint64) * np.uint64(0xFFFFFFFF)
     np.testing.assert_array_equal(y[:, 0], wide.astype(np.uint32))
     np.testing.assert_array_equal(y[:, 1], wide >> np.uint64(32))
     np.testing.assert_array_equal(y[:, 2], [int(v).bit_count() for v in x])
     np.testing.assert_array_equal(y[:, 3], np.uint32(0xFFFFFFFF) - x)
+
+
+def test_lanes_vote_and_halves_meet_apart():
+    def votes(x, y):
+        t, lane = cuda.threadIdx.x, cuda.laneid
+        y[t] = cuda.popc(cuda.ballot_sync(faulty.ALL, x[t] > 40))
+        if cuda.all_sync(faulty.ALL, x[t] >= 32) and cuda.any_sync(faulty.ALL, x[t] == 63):
+            y[t] += 100
+        if lane < 16:
+            y[t] += cuda.shfl_sync(0x0000FFFF, x[t], 3)
+        else:
+            y[t] += cuda.shfl_sync(0xFFFF0000, x[t], 20)
+
+    first = np.where(np.arange(32) < 16, 3, 20)
+    expected = np.append(first, 123 + first + 32)
+    np.testing.assert_array_equal(launch(votes), expected)
+
+
+def test_block_counts_and_atomics_on_device_memory():
+    def counts(x, y):
+        t = cuda.threadIdx.x
+        y[t] = cuda.syncthreads_count(x[t] < 10) + 100 * cuda.syncthreads_and(x[t] < 63)
+        cuda.syncthreads()
+        cuda.atomic.max(y, 0, x[t] + 500)
+        cuda.atomic.cas(y, 1, float32(10), float32(7))
+
+    np.testing.assert_array_equal(launch(counts, 1), [563, 7, *[10] * 62])
+
+
+def test_mathematics_keeps_the_precision_of_its_arguments():
+    def exponentials(y, x):
+        t = cuda.grid(1)
+        y[t] = math.exp(x[t]) * math.log(x[t]) + cuda.fma(x[t], x[t], x[t])
+
+    x = np.array([0.5, 1, 3, 200, -1, 0], np.float32)
+    for dtype in (np.float32, np.float64):
+        y = np.empty(6, dtype)
+        emulate(exponentials, 3, 2, (y, x.astype(dtype)))
+        with np.errstate(all="ignore"):
+            expected = np.exp(x.astype(dtype)) * np.log(x.astype(dtype)) + (x * x + x)
+        np.testing.assert_allclose(y, expected, rtol=3e-7)
+    assert np.isinf(y[5]) and np.isnan(y[4])
 
 
 def test_dynamic_shared_memory_ends_where_the_launch_says():
@@ -212,25 +177,29 @@ def test_an_intrinsic_without_a_model_is_refused():
 
 def test_every_architecture_compiles_and_tells_its_figures():
     for cc in offline.ARCHITECTURES:
-        made = offline.resources(product, (MATRIX,) * 3, cc)
+        made = offline.resources(small.product, (MATRIX,) * 3, cc)
         assert 16 <= made.registers <= 64
-        assert made.shared >= 2 * 4 * TILE * TILE
+        assert made.shared >= 2 * 4 * small.TILE * small.TILE
         assert made.stack == made.spill_stores == made.spill_loads == 0
         assert f".target sm_{''.join(map(str, cc))}" in made.ptx
 
 
 @needs_disassembler
 def test_machine_code_is_read():
-    made = offline.resources(product, (MATRIX,) * 3, (8, 0))
-    assert made.count("FFMA") >= TILE and made.count("BAR") == 2 and made.count(r"LDS") >= TILE
+    made = offline.resources(small.product, (MATRIX,) * 3, (8, 0))
+    assert (
+        made.count("FFMA") >= small.TILE
+        and made.count("BAR") == 2
+        and made.count(r"LDS") >= small.TILE
+    )
     assert not made.local() and not made.doubles() and not made.doubles_in_ptx()
 
 
 @needs_disassembler
 def test_a_double_constant_in_a_float32_kernel_is_seen():
-    bad = offline.resources(halved_in_double, (VECTOR,), (8, 0))
+    bad = offline.resources(small.halved_in_double, (VECTOR,), (8, 0))
     assert "DMUL" in bad.doubles() and any("mul" in line for line in bad.doubles_in_ptx())
-    good = offline.resources(halved, (VECTOR,), (8, 0))
+    good = offline.resources(small.halved, (VECTOR,), (8, 0))
     assert not good.doubles() and not good.doubles_in_ptx()
     assert good.count("FMUL")
 
@@ -238,21 +207,23 @@ def test_a_double_constant_in_a_float32_kernel_is_seen():
 @needs_disassembler
 @pytest.mark.parametrize("options", [{"max_registers": 32}, {"launch_bounds": (1024, 2)}])
 def test_a_forced_spill_is_seen(options):
-    free = offline.resources(many_registers, (MATRIX, VECTOR), (8, 0))
+    free = offline.resources(small.many_registers, (MATRIX, VECTOR), (8, 0))
     assert free.registers > 96 and free.spill_stores == free.spill_loads == 0 and not free.local()
-    tight = offline.resources(many_registers, (MATRIX, VECTOR), (8, 0), **options)
+    tight = offline.resources(small.many_registers, (MATRIX, VECTOR), (8, 0), **options)
     assert tight.registers <= 32 and tight.spill_stores > 0 and tight.spill_loads > 0
     assert tight.local()
 
 
 @needs_disassembler
 def test_local_memory_is_seen():
-    made = offline.resources(indexed, (VECTOR, VECTOR), (8, 0))
+    made = offline.resources(small.indexed, (VECTOR, VECTOR), (8, 0))
     assert made.stack >= 4 * 256 and made.local() and not made.spill_stores
 
 
 def test_options_of_a_dispatcher_hold():
-    made = offline.resources(cuda.jit(max_registers=32)(many_registers), (MATRIX, VECTOR), (8, 0))
+    made = offline.resources(
+        cuda.jit(max_registers=32)(small.many_registers), (MATRIX, VECTOR), (8, 0)
+    )
     assert made.registers <= 32
 
 

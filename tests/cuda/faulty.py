@@ -1,15 +1,10 @@
-"""Small CUDA kernels and their faulty twins: what the tools of this folder must pass and catch.
-
-Each fault is the twin's only difference. `FAULTS` lists (right, faulty, what the error says).
-"""
+"""Small CUDA kernels and their faulty twins: `FAULTS` lists (right, faulty, the error's words)."""
 
 from types import SimpleNamespace
 
-import numpy as np
 from numba import cuda, float32, types
 
-ALL = 0xFFFFFFFF
-N = 64  # elements of the arrays below, and threads of a block
+ALL, N = 0xFFFFFFFF, 64  # the lanes of a warp; elements of the arrays, and threads of a block
 
 
 def copy_async(target, at, source, start, count):
@@ -28,10 +23,6 @@ def warp_total(value):
     raise NotImplementedError
 
 
-def half_bits(value):
-    raise NotImplementedError
-
-
 def _total(context, lanes):
     return [sum(arguments[0] for arguments in lanes)] * 32
 
@@ -41,7 +32,6 @@ MODELS = {
     commit: SimpleNamespace(function=lambda context: context.commit(), kind="memory"),
     wait: SimpleNamespace(function=lambda context, n: context.wait(n), kind="memory"),
     warp_total: SimpleNamespace(function=_total, kind="collective"),
-    half_bits: SimpleNamespace(function=lambda v: np.float16(v).view(np.uint16), kind="plain"),
 }
 
 
@@ -134,8 +124,7 @@ def twice_mirrored_overwritten_early(x, y):
 
 def beyond_by_guard(x, y):
     i = cuda.grid(1)
-    if i + 1 < x.shape[0]:
-        y[i] = x[i + 1]
+    y[i] = x[i + 1] if i + 1 < x.shape[0] else float32(0)
 
 
 def beyond(x, y):
@@ -239,7 +228,6 @@ def staged_uncommitted(x, y):
     if t % 4 == 0:
         copy_async(part, t, x, t, 4)
     wait(0)
-    commit()
     cuda.syncthreads()
     y[t] = part[N - 1 - t]
 

@@ -107,14 +107,24 @@ def _is_cast(value):
 
 @functools.cache
 def _cast(dtype):
-    """Return a function that converts as compiled code does: integers wrap, and narrow ones are
-    Python's, as arithmetic on them has 64 bits.
+    """Return a function that converts as compiled code does.
+
+    Integers wrap; those of up to 32 bits become Python's, as arithmetic on them has 64 bits.
     """
+    kind = dtype.type
     if dtype.kind not in "iu":
-        return dtype.type
-    if dtype.itemsize == 8:
-        return lambda value=0: dtype.type(wrapped(value, dtype))
-    return lambda value=0: wrapped(value, dtype)
+        return kind
+    if dtype.itemsize < 8:
+        return lambda value=0: wrapped(value, dtype)
+    low, high = (0, 2**64) if dtype.kind == "u" else (-(2**63), 2**63)
+
+    def cast(value=0):
+        if type(value) is kind:
+            return value
+        inside = type(value) is int and low <= value < high
+        return kind(value if inside else wrapped(value, dtype))
+
+    return cast
 
 
 class _Rewriter(ast.NodeTransformer):
@@ -246,7 +256,10 @@ class _Rewriter(ast.NodeTransformer):
     def cast(self, node, value):
         if not _is_cast(value):
             return None
-        function = self.bind(_cast(dtype_of(value)), node)
+        function = _cast(dtype_of(value))
+        if len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
+            return self.bind(function(node.args[0].value), node)
+        function = self.bind(function, node)
         return ast.copy_location(ast.Call(function, self.arguments(node), []), node)
 
     def device_function(self, node, value):
