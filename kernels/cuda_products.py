@@ -71,7 +71,7 @@ def linear_backward(dx, dweight, dbias, dy, x, weight):
 def multiply(c, a, b, bias=None, activation=None):
     """C = f(A·B + bias) for device arrays: a (M, K), b (K, N) of any strides, c (M, N)."""
     if not c.flags.c_contiguous:
-        from .operations import copy_from_flat
+        from .copies import copy_from_flat
 
         whole = arrays.scratch(c, c.shape)
         multiply(whole, a, b, bias, activation)

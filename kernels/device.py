@@ -111,7 +111,7 @@ class DeviceArray:
         if self.flags.c_contiguous:
             self.device.copy_in(self, host)
             return
-        from .operations import copy_from_flat
+        from .copies import copy_from_flat
 
         copy_from_flat(self, from_host(self.device, host).reshape(-1))
 
@@ -119,7 +119,7 @@ class DeviceArray:
         """Return a NumPy array with the same values, after all work so far is done."""
         source = self
         if not self.flags.c_contiguous:
-            from .operations import contiguous
+            from .copies import contiguous
 
             source = contiguous(self)
         host = np.empty(self.shape, self.dtype)

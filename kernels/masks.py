@@ -13,9 +13,10 @@ from numba.extending import overload, register_jitable
 
 from . import arrays
 from .caching import jit
+from .copies import copy_from_flat
 from .launch import kernel
 from .native import independent_loop
-from .operations import copy_from_flat, one_element, operation
+from .operations import one_element, operation
 from .random_numbers import GROUP, draw, halves
 from .spread import my_range
 
@@ -152,7 +153,7 @@ def dropout_mask(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
         arrays.check_dtype(name, "out", out, np.dtype(np.bool_))
         arrays.check_shape(name, "out", out.shape, tuple(np.atleast_1d(shape).tolist()))
         arrays.check_writable(name, "out", out)
-    step = one_element(name, "step", step, np.dtype(np.int64), out)
+    step = one_element(name, "step", step, np.dtype(np.int64), ("out", out))
     whole = out is not None and out.flags.c_contiguous
     mask = out if whole else arrays.new(out, shape, np.bool_)
     _draw_mask(_groups(mask.size), mask.reshape(-1), _threshold(rate), seed, step, stream)

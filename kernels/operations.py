@@ -1,15 +1,9 @@
 """@operation: a function that launches kernels becomes public: checked, for Python and njit.
 
-A *declaration* names the arrays and their shapes, inputs before the arrow and outputs after it:
-
-    "x (N, C), gamma (C), labels (N) int64, bias? (C) -> y (N, C), mean (C)"
-
-`(...)` is any shape, the same wherever it stands; such arrays reach the kernels flat. `?` marks an
-array that may be None, `!` one that is written in place; `(N, C, L?)` is `(N, C)` or `(N, C, L)`,
-the same wherever it stands. The *run function* takes the outputs, the
-arrays, then the numbers; it may allocate scratch, reckon with shapes and call kernels, nothing
-else: Python runs it to launch and to record, and njit compiles it as it stands. doors.py makes the
-njit side.
+A declaration (declarations.py) names the arrays and their shapes. The *run function* takes the
+outputs, the arrays, then the numbers; it may allocate scratch, reckon with shapes and call kernels,
+nothing else: Python runs it to launch and to record, on NumPy and on CUDA arrays, and njit compiles
+it as it stands. doors.py makes the njit side.
 
 The rule: nothing reaches a run function unchecked, and nothing is written before all checks have
 passed.
@@ -17,52 +11,15 @@ passed.
 
 import functools
 import inspect
-import re
-from dataclasses import dataclass
 
 import numpy as np
 
 from . import arrays, doors
 from .caching import jit
-from .loops import for_each
+from .copies import contiguous, copy_from_flat
+from .declarations import parse
 
 _MISSING = inspect.Parameter.empty
-_ITEM = re.compile(r"\s*(\w+)([?!]*)\s*\(([^)]*)\)\s*(\w*)\s*(?:,|$)")
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One array of a declaration. `dims` is None for any shape."""
-
-    name: str
-    dims: tuple | None
-    dtype: np.dtype | None  # None: float32 or float64, the same as the others
-    optional: bool = False
-    written: bool = False
-
-
-def parse(declaration):
-    """Parse a declaration into its inputs and its outputs, two tuples of Arguments."""
-    inputs, _, outputs = declaration.partition("->")
-    return _parse_side(inputs), _parse_side(outputs)
-
-
-def _parse_side(text):
-    found, end = [], 0
-    for item in _ITEM.finditer(text):
-        name, mark, dims, dtype = item.groups()
-        shape = None if dims.strip() == "..." else _dims(dims)
-        kind = np.dtype(dtype) if dtype else None
-        found.append(Argument(name, shape, kind, "?" in mark, "!" in mark))
-        end = item.end()
-    if text[end:].strip():
-        raise ValueError(f"cannot read the declaration at {text[end:]!r}")
-    return tuple(found)
-
-
-def _dims(text):
-    parts = (part.strip() for part in text.split(",") if part.strip())
-    return tuple(int(part) if part.isdigit() else part for part in parts)
 
 
 def operation(declaration, *, in_place=(), scalars=None, check=None, strided=False, options=None):
@@ -231,7 +188,7 @@ class Operation:
         for name, value in zip(self.names[len(self.inputs) :], rest, strict=False):
             if name in self.scalars:
                 wanted = np.dtype(self.scalars[name] or dtype)
-                value = one_element(self.name, name, value, wanted, like)
+                value = one_element(self.name, name, value, wanted, (self.names[0], like))
             done.append(value)
         return done
 
@@ -313,11 +270,14 @@ def _shown(parameters, inputs):
     return shown
 
 
-def one_element(operation, name, value, dtype, like=None):
-    """Return `value` as a one-element array that kernels read at each replay, where `like` is."""
+def one_element(operation, name, value, dtype, beside):
+    """Return `value` as a one-element array that kernels read at each replay.
+
+    beside: (name, array) of an argument, where it lives.
+    """
     if arrays.is_array(value) or arrays.is_foreign(value):
         value = arrays.check_array(operation, name, value)
-        arrays.check_one_device(operation, (("the array", like), (name, value)))
+        arrays.check_one_device(operation, (beside, (name, value)))
         arrays.check_dtype(operation, name, value, dtype)
         if value.size != 1:
             raise ValueError(f"{operation}: {name} has shape {value.shape}, expected one element")
@@ -326,30 +286,4 @@ def one_element(operation, name, value, dtype, like=None):
         arrays.check_integer(operation, name, value)
     else:
         arrays.check_number(operation, name, value)
-    return arrays.put(like, np.array([value], dtype))
-
-
-@for_each(cost=3.0)
-def _read_flat(i, out, x):
-    """out[i] = the i-th element of x in C order."""
-    out[i] = x.flat[i]
-
-
-@for_each(cost=3.0)
-def _write_flat(i, x, out):
-    """The i-th element of out in C order = x[i]."""
-    out.flat[i] = x[i]
-
-
-def contiguous(x):
-    """Return x as it is where it is C-contiguous, else a copy made by a recorded kernel."""
-    if x.flags.c_contiguous:
-        return x
-    copy = arrays.scratch(x, x.shape)
-    _read_flat(x.size, copy.reshape(-1), x)
-    return copy
-
-
-def copy_from_flat(out, x):
-    """Copy the flat array x into `out`, of any strides."""
-    _write_flat(out.size, x, out)
+    return arrays.put(beside[1], np.array([value], dtype))

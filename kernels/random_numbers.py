@@ -20,8 +20,8 @@ from numba.extending import overload
 
 from . import arrays
 from .caching import jit
+from .copies import contiguous
 from .launch import kernel
-from .operations import contiguous
 from .spread import on_cuda
 
 GROUP = 64  # elements that one group of 16 counters serves
@@ -67,13 +67,17 @@ def philox(counter, key):
 
     Inside njit and cuda.jit: philox((c0, c1, c2, c3), (k0, k1)) -> a tuple of four uint32.
     """
-    for name, value in (("counter", counter), ("key", key)):
+    counter, key = (
         arrays.check_array("philox", name, value)
+        for name, value in (("counter", counter), ("key", key))
+    )
+    for name, value in (("counter", counter), ("key", key)):
         arrays.check_dtype("philox", name, value, np.dtype(np.uint32))
+    arrays.check_one_device("philox", (("counter", counter), ("key", key)))
     arrays.check_shape("philox", "key", key.shape, (2,))
     if counter.ndim == 0 or counter.shape[-1] != 4:
         raise ValueError(f"philox: counter has shape {counter.shape}, expected (..., 4)")
-    words = np.empty(counter.shape, np.uint32)
+    words = arrays.scratch(counter, counter.shape)
     rows = words.size // 4
     _draw_rows(rows, words.reshape(rows, 4), contiguous(counter).reshape(rows, 4), contiguous(key))
     return words
