@@ -113,6 +113,31 @@ def line_length(extent, depth, width):
     return extent + (wanted - extent) % lanes
 
 
+@dataclass(frozen=True)
+class TensorTile:
+    """A block's tile of C on tensor cores, and the part of it that a warp computes."""
+
+    rows: int
+    columns: int
+    depth: int
+    warp_rows: int
+    warp_columns: int
+    rate: float
+
+    @property
+    def threads(self):
+        return self.rows * self.columns // (self.warp_rows * self.warp_columns) * 32
+
+
+TENSOR_TILES = {
+    precision: (
+        TensorTile(128, 128, depth, 64, 32, 1.0),
+        TensorTile(64, 64, depth, 32, 32, 0.6),
+    )
+    for precision, depth in (("tf32", 16), ("bf16", 32))
+}
+
+
 def constants(tile, left, right, itemsize, stored):
     """Return what `tiles.build` binds for a tile: (name, value) pairs."""
     width, threads = PIECE // itemsize, tile.threads
@@ -142,18 +167,31 @@ def constants(tile, left, right, itemsize, stored):
     )
 
 
-def tile_launch(tile, sizes, parts, left, right, itemsize, stored, arguments):
-    """Return the Launch of `product` with this tile, k in `parts`."""
-    m, n, _ = sizes
-    twice = tile.name == "large" and left.width > 1 and right.width > 1
-    return Launch(
-        "product",
-        constants(tile, left, right, itemsize, stored),
-        (ceil(n / tile.columns), ceil(m / tile.rows), parts),
-        tile.threads,
-        (("launch_bounds", (tile.threads, 2) if twice else tile.threads),),
-        arguments,
-        "c" in arguments,
+def tensor_constants(precision, tile, left, right, stored):
+    """Return what `tensor_cores.build` binds for a tile: (name, value) pairs."""
+    words = [extent * 16 for extent in (tile.rows, tile.columns)]
+    kept = 3 if precision == "tf32" else 2
+    return (
+        ("PRECISION", precision),
+        ("ROWS", tile.rows),
+        ("COLUMNS", tile.columns),
+        ("DEPTH", tile.depth),
+        ("WARP_ROWS", tile.warp_rows),
+        ("WARP_COLUMNS", tile.warp_columns),
+        ("WARPS_ACROSS", tile.columns // tile.warp_columns),
+        ("THREADS", tile.threads),
+        ("SUMS", tile.warp_rows * tile.warp_columns // 32),
+        ("LEFT_WORDS", words[0]),
+        ("RIGHT_WORDS", words[1]),
+        ("LEFT_TILES", kept * words[0]),
+        ("RIGHT_TILES", kept * words[1]),
+        ("LEFT_LOADED", tile.rows * tile.depth // tile.threads),
+        ("RIGHT_LOADED", tile.columns * tile.depth // tile.threads),
+        ("LEFT_HELD", tile.warp_rows // 4),
+        ("RIGHT_HELD", tile.warp_columns // 4),
+        ("STORED", stored),
+        ("LEFT", left),
+        ("RIGHT", right),
     )
 
 
@@ -168,20 +206,22 @@ def cost(tile, m, n, k, parts, multiprocessors):
     return work + traffic
 
 
-def choices(tiles, m, n, k, multiprocessors):
-    """Yield (cost, tile, parts) of each tile, and of each number of parts of k worth trying."""
+def best(tiles, m, n, k, multiprocessors):
+    """Return the (tile, parts) of least cost, trying each tile and some numbers of parts of k."""
+    tried = []
     for tile in tiles:
         blocks = ceil(m / tile.rows) * ceil(n / tile.columns)
         most = min(ceil(k / SPLIT_DEPTH), ceil(4 * multiprocessors / blocks), 64)
-        for parts in sorted({1, *(2**i for i in range(1, 7) if 2**i <= most)}):
+        for parts in (1, *(2**i for i in range(1, 7) if 2**i <= most)):
             steps = ceil(k / tile.depth)
             parts = ceil(steps / ceil(steps / parts)) if steps else 1  # no block without a step
-            yield cost(tile, m, n, k, parts, multiprocessors), tile, parts
+            tried.append((cost(tile, m, n, k, parts, multiprocessors), tile, parts))
+    return min(tried, key=lambda choice: choice[0])[1:]
 
 
 @functools.lru_cache(4096)
 def plan(m, n, k, dtype, left, right, multiprocessors, aligned=True):
-    """Return the Plan of C (m, n) = A (m, k) · B (k, n).
+    """Return the Plan of C (m, n) = A (m, k) · B (k, n), by tiles.py.
 
     dtype: "float32" or "float64"; left, right: Layouts of a and b; `aligned`: C starts at a
     multiple of 16 bytes.
@@ -189,24 +229,62 @@ def plan(m, n, k, dtype, left, right, multiprocessors, aligned=True):
     if m == 0 or n == 0:
         return Plan(())
     itemsize = ITEMSIZE[dtype]
-    width = PIECE // itemsize
-    ready = choices(TILES[dtype], m, n, k, multiprocessors)
-    _, tile, parts = min(ready, key=lambda choice: choice[0])
-    stored = width if n % width == 0 and aligned else 1
+    tile, parts = best(TILES[dtype], m, n, k, multiprocessors)
+    twice = tile.name == "large" and min(left.width, right.width) > 1
+    bounds = (tile.threads, 2) if twice else tile.threads
+
+    def bound(stored):
+        return constants(tile, left, right, itemsize, stored)
+
+    return stages("product", bound, tile, parts, (m, n), dtype, bounds, PIECE // itemsize, aligned)
+
+
+@functools.lru_cache(4096)
+def tensor_plan(m, n, k, precision, left, right, multiprocessors, aligned=True):
+    """Return the Plan of a float32 product on tensor cores, by tensor_cores.py; as `plan`.
+
+    precision: "tf32" or "bf16"
+    """
+    if m == 0 or n == 0:
+        return Plan(())
+    tile, parts = best(TENSOR_TILES[precision], m, n, k, multiprocessors)
+    twice = precision == "tf32" and tile.threads == 256 and min(left.width, right.width) > 1
+    bounds = (tile.threads, 2) if twice else tile.threads
+
+    def bound(stored):
+        return tensor_constants(precision, tile, left, right, stored)
+
+    template = f"product_{precision}"
+    return stages(template, bound, tile, parts, (m, n), "float32", bounds, 2, aligned)
+
+
+def stages(template, bound, tile, parts, sizes, dtype, bounds, width, aligned):
+    """Return the Plan of a tile: one launch, or two where k is split into parts.
+
+    bound(stored): the constants, for stores of as many elements: `width` where C allows it.
+    """
+    (m, n), whole = sizes, PIECE // ITEMSIZE[dtype]
+    fits = n % width == 0 and (aligned or parts > 1)
+    target = "c" if parts == 1 else "scratch"
+    first = Launch(
+        template,
+        bound(width if fits else 1),
+        (ceil(n / tile.columns), ceil(m / tile.rows), parts),
+        tile.threads,
+        (("launch_bounds", bounds),),
+        (target, "a", "b", "bias" if parts == 1 else "nothing"),
+        parts == 1,
+    )
     if parts == 1:
-        whole = ("c", "a", "b", "bias")
-        return Plan((tile_launch(tile, (m, n, k), 1, left, right, itemsize, stored, whole),))
-    first = ("scratch", "a", "b", "nothing")
-    inner = width if n % width == 0 else 1
-    split = tile_launch(tile, (m, n, k), parts, left, right, itemsize, inner, first)
-    blocks = min(ceil(m * n / stored / 256), 8 * multiprocessors)
+        return Plan((first,))
+    stored = whole if n % whole == 0 and aligned else 1
     second = Launch(
         "sum_parts",
         (("FLOAT", dtype), ("STORED", stored)),
-        (blocks, 1, 1),
+        (ceil(m * n / stored / 256), 1, 1),
         256,
         (("launch_bounds", 256),),
         ("c", "scratch", "bias"),
         True,
     )
-    return Plan((split, second), (parts, m, n))
+    return Plan((first, second), (parts, m, n))
