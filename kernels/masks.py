@@ -32,11 +32,13 @@ def _kept(word, threshold, value, scale):
 def _drop_four(first, lane, y, x, threshold, scale, c1, c2, c3, k0, k1):
     """Drop from the four elements that one counter serves, sixteen apart."""
     i, step = first * np.uintp(4) + lane, np.uintp(LANES)
+    # all loads first: on CUDA a store would hold back the next one
+    x1, x2, x3, x4 = x[i], x[i + step], x[i + step + step], x[i + step + step + step]
     a, b, c, d = draw(np.uint32(first + lane), c1, c2, c3, k0, k1)
-    y[i] = _kept(a, threshold, x[i], scale)
-    y[i + step] = _kept(b, threshold, x[i + step], scale)
-    y[i + step + step] = _kept(c, threshold, x[i + step + step], scale)
-    y[i + step + step + step] = _kept(d, threshold, x[i + step + step + step], scale)
+    y[i] = _kept(a, threshold, x1, scale)
+    y[i + step] = _kept(b, threshold, x2, scale)
+    y[i + step + step] = _kept(c, threshold, x3, scale)
+    y[i + step + step + step] = _kept(d, threshold, x4, scale)
 
 
 @jit(inner=True)

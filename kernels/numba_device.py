@@ -102,13 +102,13 @@ class NumbaDevice:
         self.cuda = import_cuda()
         if not self.cuda.is_available():
             raise RuntimeError("cuda: no CUDA device is visible (driver, CUDA_VISIBLE_DEVICES)")
-        from cuda.core import Device, StreamOptions, launch
+        from cuda.core import Device, Stream, StreamOptions, launch
 
         self.cuda.current_context()  # the primary context, which other libraries share
         core = Device()
         core.set_current()
         self.core_launch = launch
-        self.stream = core.default_stream
+        self.stream = Stream.from_handle(0)  # the legacy default stream, as numba-cuda takes it
         # a blocking stream: ordered with the default one, and it can be captured
         self.graph_stream = core.create_stream(options=StreamOptions(nonblocking=False))
         self.multiprocessors = self.cuda.get_current_device().MULTIPROCESSOR_COUNT

@@ -1,5 +1,7 @@
 """The CUDA side of every operation: emulated, it answers as the CPU does, and it compiles."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip insta
 
 from fonio import kernels, nn  # noqa: E402
 from fonio.kernels import device  # noqa: E402
-from fonio.kernels.numba_device import signature_of  # noqa: E402
+from fonio.kernels.launch import kind_of  # noqa: E402
+from fonio.kernels.numba_device import flatten, signature_of  # noqa: E402
 from tests.checks import assert_close, copies, draw, expected, rows, run  # noqa: E402
 from tests.cuda.device import EmulatedDevice  # noqa: E402
 from tests.cuda.launched import emulated_sizes, launched, on_device, on_host  # noqa: E402
@@ -99,7 +102,9 @@ def test_mixed_devices_are_refused(gpu):
         kernels.matmul(on_gpu, x)
     with pytest.raises(ValueError, match="relu: x is a NumPy array and out is on cuda"):
         kernels.relu(x, out=on_gpu)
-    with pytest.raises(ValueError, match="adam: p is on cuda and step is a NumPy array, expected one device"):
+    with pytest.raises(
+        ValueError, match="adam: p is on cuda and step is a NumPy array, expected one device"
+    ):
         kernels.adam(*(device.from_host(gpu, np.ones(2)) for _ in range(4)), np.array([1]))
 
 
@@ -181,6 +186,27 @@ def test_a_step_on_cuda(gpu):
         step = nn.step(model, "cross_entropy", nn.Adam(model.parameters(), lr=0.01), 8)
         losses.append([step(x, y) for _ in range(5)])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+def test_numbers_are_passed_as_numba_passes_them():
+    from numba import types
+    from numba.cuda.dispatcher import _Kernel
+
+    numbers = (3, 2.5, True, False, np.float32(1.5), np.int32(-2), np.uint32(7), np.float64(9))
+    kinds = [kind_of(number) for number in numbers]
+    theirs = []
+    for kind, number in zip(kinds, numbers, strict=True):
+        _Kernel._prepare_args(SimpleNamespace(extensions=[]), kind, number, 0, [], theirs)
+    ours = flatten(kinds, numbers)
+    assert [(type(a), getattr(a, "value", a)) for a in ours] == [
+        (type(a), getattr(a, "value", a)) for a in theirs
+    ]
+    assert flatten([types.none], [None]) == [0]  # one word, which nothing reads
+
+
+def test_an_array_is_passed_as_numba_lays_it_out(gpu):
+    x = device.from_host(gpu, np.zeros((3, 5), np.float32))[:, 1:4]
+    assert flatten([kind_of(x)], [x]) == [0, 0, 9, 4, x.pointer, 3, 3, 20, 4]
 
 
 def test_without_a_device_the_error_says_so():
