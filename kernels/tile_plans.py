@@ -98,8 +98,8 @@ def layout(shape, strides, pointer, itemsize, k_axis):
         adjacent = strides[axis] == itemsize and shape[axis] % width == 0
         if adjacent and pointer % PIECE == 0 and (shape[other] < 2 or strides[other] % PIECE == 0):
             return Layout("k" if axis == k_axis else "outer", width)
-    near = abs(strides[k_axis]) <= abs(strides[outer]) if shape[outer] > 1 else shape[k_axis] > 1
-    return Layout("k" if near else "outer", 1)
+    nearer = shape[k_axis] > 1 and abs(strides[k_axis]) <= abs(strides[outer])
+    return Layout("k" if nearer or shape[outer] < 2 else "outer", 1)
 
 
 def line_length(extent, depth, width):
@@ -109,7 +109,7 @@ def line_length(extent, depth, width):
     meets each bank once.
     """
     lanes = 32 if width == 4 else 16
-    wanted = lanes // (depth // width)
+    wanted = lanes // max(depth // width, 1)
     return extent + (wanted - extent) % lanes
 
 

@@ -12,11 +12,14 @@ the plan, without atomics: a plan gives the same bits each time, another plan ma
 
 # ruff: noqa: F821  (what `build` binds: epilogue, multiply, fetch_left and so on)
 
+import functools
 import types
+from dataclasses import dataclass, replace
 
 from numba import cuda, float32, float64
 
 from .ptx import Fragment, load_vector, multiply_block, split, store_vector
+from .tile_plans import ITEMSIZE, TILES, Layout, constants
 
 FLOAT = float32
 VECTOR = 4  # elements of 16 bytes
@@ -85,6 +88,14 @@ def place_along_outer(tile, start, registers):
         store_vector(tile, start + line * LINE + row * WIDTH, registers, part * WIDTH, WIDTH)
 
 
+def thread_corner():
+    """Return the row and column, in the tile, of this thread's first sum."""
+    warp, lane = split(cuda.threadIdx.x, 32)
+    (top, side), (down, across) = split(warp, WARPS_ACROSS), split(lane, LANES_ACROSS)
+    top = top * (THREAD_ROWS * LANES_DOWN) + down * VECTOR
+    return top, side * (THREAD_COLUMNS * LANES_ACROSS) + across * VECTOR
+
+
 def finish(c, sums, bias, shape, corner):
     """Store a thread's sums, through the epilogue, where they are inside C.
 
@@ -122,10 +133,7 @@ def product(c, a, b, bias):
     for i in range(SUMS):
         sums[i] = FLOAT(0)
     b = b.T
-    warp, lane = split(cuda.threadIdx.x, 32)
-    (top, side), (down, across) = split(warp, WARPS_ACROSS), split(lane, LANES_ACROSS)
-    top = top * (THREAD_ROWS * LANES_DOWN) + down * VECTOR
-    side = side * (THREAD_COLUMNS * LANES_ACROSS) + across * VECTOR
+    top, side = thread_corner()
     row, column = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * COLUMNS
     steps = (a.shape[1] + DEPTH - 1) // DEPTH
     share = (steps + cuda.gridDim.z - 1) // cuda.gridDim.z * DEPTH
@@ -222,8 +230,62 @@ def _steps(names):
         made[f"fetch_{side}"], made[f"place_{side}"] = (device(f, **own) for f in along)
         fragments.append(Fragment(names[count], line, names["VECTOR"] * names[lanes]))
     made["multiply"] = multiply_block(names["DEPTH"], *fragments)
-    made["finish"] = device(finish, **names)
+    made["finish"], made["thread_corner"] = device(finish, **names), device(thread_corner, **names)
     return made
+
+
+def add_tile_product(sums, left, right):
+    """sums += this thread's part of leftᵀ·right; call it between barriers, all threads together.
+
+    left (depth, rows), right (depth, columns): contiguous shared arrays, aligned to 16 bytes;
+    sums: a local array of as many elements as the BlockTile says.
+    """
+    top, side = thread_corner()
+    multiply(sums, left, top, right, side)
+
+
+def place_in_tile(i):
+    """Return the row and column of the tile whose sum this thread keeps in sums[i]."""
+    (row, column), (top, side) = split(i, THREAD_COLUMNS), thread_corner()
+    (part, row), (piece, column) = split(row, VECTOR), split(column, VECTOR)
+    row = top + row + part * (VECTOR * LANES_DOWN)
+    return row, side + column + piece * (VECTOR * LANES_ACROSS)
+
+
+@dataclass(frozen=True)
+class BlockTile:
+    """A matrix product of a block, for kernels of one's own; see block_tile."""
+
+    threads: int
+    sums: int
+    add_product: object
+    place: object
+
+
+@functools.cache
+def block_tile(rows, columns, depth, dtype="float32"):
+    """Return what a block of a user's @cuda.jit kernel needs to multiply tiles in shared memory.
+
+    TILE = block_tile(64, 64, 16): TILE.threads is the block's size (along x); each thread keeps
+    TILE.sums sums in a local array; TILE.add_product(sums, left, right) adds left (depth, rows)
+    transposed times right (depth, columns); TILE.place(i) -> the row and column of sums[i]. Bind
+    them to globals for a kernel. rows and columns are those of a tile in tile_plans.py.
+    """
+    shapes = {(tile.rows, tile.columns): tile for tile in TILES[dtype]}
+    if (rows, columns) not in shapes:
+        known = ", ".join(f"{m} x {n}" for m, n in shapes)
+        raise ValueError(f"block_tile: the tile is {rows} x {columns}, expected one of {known}")
+    nothing = Layout("outer", 1)
+    tile = replace(shapes[rows, columns], depth=depth)
+    names = dict(constants(tile, nothing, nothing, ITEMSIZE[dtype], 1))
+    width, names["thread_corner"] = names["VECTOR"], device(thread_corner, **names)
+    names["multiply"] = multiply_block(
+        depth,
+        Fragment(tile.thread_rows, rows, width * tile.down),
+        Fragment(tile.thread_columns, columns, width * tile.across),
+    )
+    made = (device(template, **names) for template in (add_tile_product, place_in_tile))
+    return BlockTile(tile.threads, names["SUMS"], *made)
 
 
 _add_bias = device(add_bias)
