@@ -33,6 +33,8 @@ from .batch_normalization import (
     column_sum,
     update_running,
 )
+from .cuda_products import get_matmul_precision, set_matmul_precision
+from .device import DeviceArray, to_device
 from .elementary import erf, erfc, exp, exp2, expm1, log, log1p, sigmoid, softplus, tanh
 from .elementwise import elementwise
 from .launch import kernel
@@ -66,6 +68,7 @@ from .team import get_num_threads, set_num_threads
 
 __all__ = [
     "ACTIVATIONS",
+    "DeviceArray",
     "Recording",
     "adam",
     "adamw",
@@ -98,6 +101,7 @@ __all__ = [
     "gelu_backward",
     "gelu_tanh",
     "gelu_tanh_backward",
+    "get_matmul_precision",
     "get_num_threads",
     "huber",
     "kernel",
@@ -129,6 +133,7 @@ __all__ = [
     "rmsprop",
     "selu",
     "selu_backward",
+    "set_matmul_precision",
     "set_num_threads",
     "sgd",
     "shuffle",
@@ -144,5 +149,6 @@ __all__ = [
     "sum_columns",
     "tanh",
     "tanh_backward",
+    "to_device",
     "update_running",
 ]

@@ -4,6 +4,8 @@ The rule: everything that may run on the tensor cores' reduced precisions is ask
 default float32 is multiplied as float32.
 """
 
+import numpy as np
+
 from . import arrays, tile_plans
 from .launch import kind_of, run_launch
 
@@ -21,7 +23,8 @@ def check_precision(operation, precision):
 def set_matmul_precision(precision):
     """Set what float32 products on CUDA are computed in where a call does not say.
 
-    "float32" (at the start), "tf32" or "bf16"; a recording keeps what was set when it was made.
+    "float32" (at the start), "tf32" or "bf16", on tensor cores (compute capability 8.0 or more);
+    the gradients of `linear` are computed so too. A recording keeps what was set when it was made.
     """
     arrays.check_known("set_matmul_precision", precision, PRECISIONS, "precision")
     _default[0] = precision
@@ -34,12 +37,12 @@ def get_matmul_precision():
 
 def matmul(c, a, b, precision=None):
     """C = A·B on CUDA."""
-    multiply(c, a, b)
+    multiply(c, a, b, precision=precision)
 
 
 def linear(y, x, weight, bias, activation=None, precision=None):
     """y = f(x·Wᵀ + b) on CUDA, in one pass."""
-    multiply(y, x, weight.T, bias, activation)
+    multiply(y, x, weight.T, bias, activation, precision)
 
 
 def linear_backward_input(dx, dy, weight):
@@ -68,29 +71,38 @@ def linear_backward(dx, dweight, dbias, dy, x, weight):
     column_sum(dy, out=dbias)
 
 
-def multiply(c, a, b, bias=None, activation=None):
+def multiply(c, a, b, bias=None, activation=None, precision=None):
     """C = f(A·B + bias) for device arrays: a (M, K), b (K, N) of any strides, c (M, N)."""
     if not c.flags.c_contiguous:
         from .copies import copy_from_flat
 
         whole = arrays.scratch(c, c.shape)
-        multiply(whole, a, b, bias, activation)
+        multiply(whole, a, b, bias, activation, precision)
         copy_from_flat(c, whole.reshape(-1))
         return
-    (m, k), n, dtype = a.shape, b.shape[1], c.dtype
-    left = tile_plans.layout(a.shape, a.strides, a.pointer, a.itemsize, 1)
-    right = tile_plans.layout(b.shape, b.strides, b.pointer, b.itemsize, 0)
-    aligned = c.pointer % tile_plans.PIECE == 0
-    plan = tile_plans.plan(
-        m, n, k, dtype.name, left, right, c.device.multiprocessors, aligned=aligned
-    )
+    plan = _plan(c, a, b, precision or _default[0])
     nothing = arrays.scratch(c, 0)
     given = {"c": c, "a": a, "b": b, "bias": nothing if bias is None else bias, "nothing": nothing}
     if plan.scratch is not None:
         given["scratch"] = arrays.scratch(c, plan.scratch)
     for launch in plan.launches:
-        args = tuple(given[name] for name in launch.arguments)
-        _launch(launch, args, activation)
+        _launch(launch, tuple(given[name] for name in launch.arguments), activation)
+
+
+def _plan(c, a, b, precision):
+    """Return the plan of a product: by tensor cores where they are asked for."""
+    (m, k), n = a.shape, b.shape[1]
+    left = tile_plans.layout(a.shape, a.strides, a.pointer, a.itemsize, 1)
+    right = tile_plans.layout(b.shape, b.strides, b.pointer, b.itemsize, 0)
+    where = left, right, c.device.multiprocessors, c.pointer % tile_plans.PIECE == 0
+    if precision == "float32" or c.dtype != np.float32:
+        return tile_plans.plan(m, n, k, c.dtype.name, *where)
+    if c.device.capability < (8, 0):
+        raise ValueError(
+            f"matmul: precision is {precision!r} and the device has compute capability "
+            f"{'.'.join(map(str, c.device.capability))}, expected 8.0 or more"
+        )
+    return tile_plans.tensor_plan(m, n, k, precision, *where)
 
 
 def _launch(launch, args, activation):
@@ -98,14 +110,17 @@ def _launch(launch, args, activation):
     applied = activation if launch.last else None
     key = device, launch.template, launch.constants, launch.options, applied, kinds
     if key not in _codes:
-        from .tiles import build
+        _codes[key] = device.compile(_build(launch, applied), dict(launch.options), kinds)
+    code, name = _codes[key], f"matrix.{launch.template}"
+    run_launch(device.prepare(name, code, launch.grid, launch.block, kinds, None, args), args)
 
-        function = build(launch, _epilogue(applied))
-        _codes[key] = device.compile(function, dict(launch.options), kinds)
-    name = f"matrix.{launch.template}"
-    run_launch(
-        device.prepare(name, _codes[key], launch.grid, launch.block, kinds, None, args), args
-    )
+
+def _build(launch, activation):
+    if launch.template in ("product_tf32", "product_bf16"):
+        from .tensor_cores import build
+    else:
+        from .tiles import build
+    return build(launch, _epilogue(activation))
 
 
 def _epilogue(activation):

@@ -175,6 +175,18 @@ def from_host(device, array):
     return new
 
 
+def to_device(array):
+    """Return a copy of an array on the CUDA device; a DeviceArray as it is.
+
+    array (...): NumPy's, or a list; of another CUDA library: the same memory, not a copy
+    """
+    if isinstance(array, DeviceArray):
+        return array
+    if is_foreign(array):
+        return adopt(array)
+    return from_host(get_device(), np.asarray(array))
+
+
 def is_foreign(value):
     """Tell whether `value` is a CUDA array of another library."""
     if isinstance(value, DeviceArray | np.ndarray) or value is None:

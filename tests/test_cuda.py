@@ -15,7 +15,7 @@ from tests.checks import assert_close, copies, draw, expected, rows, run  # noqa
 from tests.cuda.device import EmulatedDevice  # noqa: E402
 from tests.cuda.launched import emulated_sizes, launched, on_device, on_host  # noqa: E402
 from tests.cuda.offline import resources  # noqa: E402
-from tests.cuda.registry import ARCHITECTURES, KERNELS  # noqa: E402
+from tests.cuda.registry import KERNELS  # noqa: E402
 
 
 @pytest.mark.parametrize("row, dtype", rows())
@@ -38,7 +38,7 @@ def test_a_kernel_compiles_for_each_architecture(name, compiled_kernels):
     """No spills, no local memory, no float64, registers under the ceiling, the code as wanted."""
     row = KERNELS[name]
     for function, kinds, options in launched("float32")[name]:
-        for capability in ARCHITECTURES:
+        for capability in row.architectures:
             made = resources(function, signature_of(function, kinds), capability, **options)
             what = f"{name} {kinds} sm_{capability[0]}{capability[1]}"
             spilled = made.stack, made.spill_stores, made.spill_loads
@@ -62,6 +62,28 @@ def test_a_kernel_compiles_in_float64(name):
 def gpu():
     with device.use(EmulatedDevice()) as gpu:
         yield gpu
+
+
+@pytest.mark.parametrize("precision, digits", [("tf32", 2**-10), ("bf16", 2**-7)])
+def test_products_on_tensor_cores(gpu, precision, digits):
+    rng = np.random.default_rng(1)
+    x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((33, 40), (18, 40), 18))
+    bound = digits * (np.abs(x) @ np.abs(w).T + 1)
+    on_gpu = on_device(gpu, (x, w, b))
+    asked = kernels.linear(*on_gpu, activation="tanh", precision=precision).copy_to_host()
+    assert (np.abs(asked - np.tanh(x @ w.T + b)) <= bound).all()
+    assert kernels.get_matmul_precision() == "float32"
+    kernels.set_matmul_precision(precision)
+    try:
+        product = kernels.matmul(on_gpu[0], on_gpu[1].T).copy_to_host()
+        whole = kernels.matmul(on_gpu[0], on_gpu[1].T, precision="float32").copy_to_host()
+    finally:
+        kernels.set_matmul_precision("float32")
+    assert (np.abs(product - x @ w.T) <= bound).all()
+    assert np.abs(whole - x @ w.T).max() < 1e-4 < np.abs(product - x @ w.T).max()
+    gpu.capability = (7, 5)
+    with pytest.raises(ValueError, match="matmul: precision is .* compute capability 7.5"):
+        kernels.matmul(on_gpu[0], on_gpu[1].T, precision=precision)
 
 
 def test_masks_are_those_of_the_cpu(gpu):
@@ -106,6 +128,13 @@ def test_mixed_devices_are_refused(gpu):
         ValueError, match="adam: p is on cuda and step is a NumPy array, expected one device"
     ):
         kernels.adam(*(device.from_host(gpu, np.ones(2)) for _ in range(4)), np.array([1]))
+
+
+def test_to_device(gpu):
+    x = kernels.to_device([[1.0, 2.0]])
+    assert isinstance(x, kernels.DeviceArray) and x.shape == (1, 2) and x.dtype == np.float64
+    assert kernels.to_device(x) is x
+    assert kernels.to_device(Foreign(x)).pointer == x.pointer
 
 
 def test_overlap_is_refused(gpu):

@@ -24,6 +24,7 @@ from tests.checks import (
 # public, and no operation on arrays that a row could describe
 WITHOUT_ROWS = {
     *("record", "not_recorded", "set_num_threads", "get_num_threads"),
+    *("set_matmul_precision", "get_matmul_precision", "to_device", "DeviceArray"),
     *("operation", "elementwise", "kernel"),
     *("for_each", "for_each_cell", "for_each_row", "sum_columns"),
 }

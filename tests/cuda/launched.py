@@ -60,6 +60,9 @@ def _call_what_no_row_does(gpu, dtype):
     kernels.mse(x, x, reduction="none")
     deep = device.from_host(gpu, np.ones((3, 1100), dtype))
     kernels.matmul(deep, deep.T)  # split along k
+    if dtype == np.float32:
+        for precision in ("tf32", "bf16"):
+            kernels.matmul(x, x.T, precision=precision)
     kernels.cross_entropy(x, kernels.softmax(x))
     model = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5)).to(dtype).to("cuda")
     values, labels = x.copy_to_host(), np.arange(6) % 4

@@ -8,6 +8,7 @@ to 128 let two. The others' ceilings leave room for another release of the compi
 from dataclasses import dataclass
 
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0))
+AMPERE = ARCHITECTURES[1:]  # with tensor cores that multiply tf32 and bfloat16
 WIDE = (r"LDG\.E\.128", r"STG\.E\.128")
 SHUFFLED = (r"SHFL\.BFLY",)
 
@@ -19,6 +20,7 @@ class Row:
     registers: int = 64
     needs: tuple = ()
     double: bool = False
+    architectures: tuple = ARCHITECTURES
 
 
 _ELEMENTWISE = """
@@ -49,6 +51,8 @@ KERNELS = {
     "_measure_gradients": Row(80),
     "product": Row(168, (r"FFMA", r"LDS(\.U)?\.128")),
     "sum_parts": Row(64),
+    "product_tf32": Row(255, (r"HMMA\.1688\.F32\.TF32", "LDGSTS"), architectures=AMPERE),
+    "product_bf16": Row(255, (r"HMMA\.16816\.F32\.BF16",), architectures=AMPERE),
     # 512 threads to a block
     **{name: Row(128, SHUFFLED) for name in ("softmax_rows", "log_softmax_rows")},
     "cross_entropy_labels": Row(128, SHUFFLED),
