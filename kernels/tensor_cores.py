@@ -5,7 +5,8 @@
 Tiles lie in shared memory as words of 32 bits, a float32 or two bfloat16. An operand read along k
 has lines of 16 words of k, one for each place of its outer axis; else its lines lie along the outer
 axis, one for each k. Both are shuffled (exclusive or) so that fragments are read from each bank
-once. tf32 copies tiles as they are, asynchronously, three in turn; bf16 rounds them on the way.
+once. tf32 copies tiles as they are, asynchronously, three in turn; bf16 takes the loop of tiles.py
+and rounds them on the way.
 
 The rule: sums are float32, in an order that the plan alone fixes. Operands as in tiles.py.
 """
@@ -26,7 +27,7 @@ from .ptx import (
     store_vector,
     wait_copies,
 )
-from .tiles import add_bias, bind, device
+from .tiles import add_bias, bind, device, product, share_of_k
 
 # The constants of the large tile of tf32; `build` binds others.
 ROWS, COLUMNS, DEPTH = 128, 128, 16  # of a tile
@@ -174,7 +175,7 @@ def right_of_words(held, tiles, start, corner, step):
             held[j * 2 + part] = tiles[start + line * EXTENT + (row ^ t << 3)]
 
 
-def multiply_tiles(sums, left_tiles, left_start, right_tiles, right_start, top, side):
+def add_tiles(sums, left_tiles, left_start, right_tiles, right_start, top, side):
     """Add the product of two tiles to the sums of a warp."""
     left = cuda.local.array(LEFT_HELD, uint32)
     right = cuda.local.array(RIGHT_HELD, uint32)
@@ -210,24 +211,16 @@ def warp_corner():
     return down * WARP_ROWS, across * WARP_COLUMNS
 
 
-def share_of_k(k):
-    """Return the part of 0 : k that this block sums."""
-    steps = (k + DEPTH - 1) // DEPTH
-    share = (steps + cuda.gridDim.z - 1) // cuda.gridDim.z * DEPTH
-    start = cuda.blockIdx.z * share
-    return start, min(start + share, k)
-
-
 def product_tf32(c, a, b, bias):
-    """C = epilogue(A·B, bias) in tf32, as tiles.product: STAGES tiles are copied in turn."""
+    """C = epilogue(A·B, bias) in tf32, as tiles.product, but STAGES tiles are copied in turn."""
     left_tiles = cuda.shared.array(LEFT_TILES, uint32, 16)
     right_tiles = cuda.shared.array(RIGHT_TILES, uint32, 16)
     sums = cuda.local.array(SUMS, float32)
     for i in range(SUMS):
         sums[i] = float32(0)
     b = b.T
-    top, side = warp_corner()
-    row, column = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * COLUMNS
+    top, side = corner()
+    row, column = cuda.blockIdx.x * ROWS, cuda.blockIdx.y * COLUMNS
     start, end = share_of_k(a.shape[1])
     for stage in range(STAGES - 1):
         copy_left(left_tiles, stage * LEFT_WORDS, a, row, start + stage * DEPTH, end)
@@ -243,42 +236,9 @@ def product_tf32(c, a, b, bias):
             copy_right(right_tiles, new * RIGHT_WORDS, b, column, ahead, end)
         commit_copies()
         places = now * LEFT_WORDS, now * RIGHT_WORDS
-        multiply_tiles(sums, left_tiles, places[0], right_tiles, places[1], top, side)
+        add_tiles(sums, left_tiles, places[0], right_tiles, places[1], top, side)
         now = now + 1 if now + 1 < STAGES else 0
         new = new + 1 if new + 1 < STAGES else 0
-    finish(c, sums, bias, (a.shape[0], b.shape[0]), (row + top, column + side))
-
-
-def product_bf16(c, a, b, bias):
-    """C = epilogue(A·B, bias) in bfloat16, as tiles.product: tiles are rounded on the way."""
-    left_tiles = cuda.shared.array(LEFT_TILES, uint32, 16)
-    right_tiles = cuda.shared.array(RIGHT_TILES, uint32, 16)
-    sums = cuda.local.array(SUMS, float32)
-    from_left = cuda.local.array(LEFT_LOADED, float32)
-    from_right = cuda.local.array(RIGHT_LOADED, float32)
-    for i in range(SUMS):
-        sums[i] = float32(0)
-    b = b.T
-    top, side = warp_corner()
-    row, column = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * COLUMNS
-    start, end = share_of_k(a.shape[1])
-    fetch_left(from_left, a, row, start, end)
-    fetch_right(from_right, b, column, start, end)
-    place_left(left_tiles, 0, from_left)
-    place_right(right_tiles, 0, from_right)
-    cuda.syncthreads()
-    now = 0
-    for k in range(start + DEPTH, end + DEPTH, DEPTH):
-        if k < end:
-            fetch_left(from_left, a, row, k, end)
-            fetch_right(from_right, b, column, k, end)
-        places = now * LEFT_WORDS, now * RIGHT_WORDS
-        multiply_tiles(sums, left_tiles, places[0], right_tiles, places[1], top, side)
-        now = 1 - now
-        if k < end:
-            place_left(left_tiles, now * LEFT_WORDS, from_left)
-            place_right(right_tiles, now * RIGHT_WORDS, from_right)
-        cuda.syncthreads()
     finish(c, sums, bias, (a.shape[0], b.shape[0]), (row + top, column + side))
 
 
@@ -311,9 +271,12 @@ def build(launch, epilogue=None):
         names[f"place_{side}"] = device(place_along_k if along_k else place_along_outer, **own)
     blocks = names["WARP_ROWS"] // 16, names["WARP_COLUMNS"] // 8
     names["multiply"] = multiply_warp(precision, *blocks)
-    for template in (multiply_tiles, finish, warp_corner, share_of_k):
+    for template in (add_tiles, finish, share_of_k):
         names[template.__name__] = device(template, **names)
-    return bind(product_tf32 if precision == "tf32" else product_bf16, **names)
+    names["corner"] = device(warp_corner, **names)
+    if precision == "tf32":
+        return bind(product_tf32, **names)
+    return bind(product, **names, FLOAT=float32, WORD=uint32)
 
 
 _add_bias, _word_along_k = device(add_bias), device(word_along_k)

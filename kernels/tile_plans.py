@@ -11,6 +11,7 @@ from math import ceil
 
 PIECE = 16  # bytes of a vector access
 SPLIT_DEPTH = 128  # the least part of k that is worth a block
+MOST_ACROSS = 65535  # blocks along y of a grid; along x there may be 2^31
 _LATENCY = 24  # steps of k that a block's start and end cost, about: not measured
 
 
@@ -159,6 +160,8 @@ def constants(tile, left, right, itemsize, stored):
         ("RIGHT_LOADED", tile.columns * tile.depth // threads),
         ("LEFT_LINE", lines[0]),
         ("RIGHT_LINE", lines[1]),
+        ("LEFT_WORDS", tile.depth * lines[0]),
+        ("RIGHT_WORDS", tile.depth * lines[1]),
         ("LEFT_TILES", 2 * tile.depth * lines[0]),
         ("RIGHT_TILES", 2 * tile.depth * lines[1]),
         ("STORED", stored),
@@ -210,12 +213,17 @@ def best(tiles, m, n, k, multiprocessors):
     """Return the (tile, parts) of least cost, trying each tile and some numbers of parts of k."""
     tried = []
     for tile in tiles:
+        if ceil(n / tile.columns) > MOST_ACROSS:
+            continue
         blocks = ceil(m / tile.rows) * ceil(n / tile.columns)
         most = min(ceil(k / SPLIT_DEPTH), ceil(4 * multiprocessors / blocks), 64)
         for parts in (1, *(2**i for i in range(1, 7) if 2**i <= most)):
             steps = ceil(k / tile.depth)
             parts = ceil(steps / ceil(steps / parts)) if steps else 1  # no block without a step
             tried.append((cost(tile, m, n, k, parts, multiprocessors), tile, parts))
+    if not tried:
+        most = MOST_ACROSS * max(tile.columns for tile in tiles)
+        raise ValueError(f"matmul: b has {n} columns, expected at most {most} on cuda")
     return min(tried, key=lambda choice: choice[0])[1:]
 
 
@@ -269,7 +277,7 @@ def stages(template, bound, tile, parts, sizes, dtype, bounds, width, aligned):
     first = Launch(
         template,
         bound(width if fits else 1),
-        (ceil(n / tile.columns), ceil(m / tile.rows), parts),
+        (ceil(m / tile.rows), ceil(n / tile.columns), parts),
         tile.threads,
         (("launch_bounds", bounds),),
         (target, "a", "b", "bias" if parts == 1 else "nothing"),

@@ -21,31 +21,30 @@ from numba import cuda, float32, float64
 from .ptx import Fragment, load_vector, multiply_block, split, store_vector
 from .tile_plans import ITEMSIZE, TILES, Layout, constants
 
-FLOAT = float32
-VECTOR = 4  # elements of 16 bytes
+FLOAT, VECTOR = float32, 4  # elements of 16 bytes
 ROWS, COLUMNS, DEPTH = 128, 128, 8  # of a tile; those of a thread:
 THREAD_ROWS, THREAD_COLUMNS = 8, 8
 LANES_DOWN, LANES_ACROSS = 4, 8  # how the lanes of a warp, and
 WARPS_ACROSS = 2  # the warps of a block cover it
-THREADS = 256
-SUMS = 64
+THREADS, SUMS = 256, 64
 # for each operand: its extent in the tile, the elements of a load, the registers of a thread, and
 # the distance of lines in shared memory
 EXTENT, WIDTH, LOADED, LINE = 128, 4, 4, 144
 LEFT_LOADED, RIGHT_LOADED, LEFT_LINE, RIGHT_LINE = 4, 4, 144, 144
-LEFT_TILES, RIGHT_TILES = 2 * DEPTH * LEFT_LINE, 2 * DEPTH * RIGHT_LINE  # two, of floats
+LEFT_WORDS, RIGHT_WORDS = DEPTH * LEFT_LINE, DEPTH * RIGHT_LINE  # of one tile
+LEFT_TILES, RIGHT_TILES = 2 * LEFT_WORDS, 2 * RIGHT_WORDS  # of those that are kept
+WORD = float32  # what they hold
 STORED = 4  # the elements of a store to C
 
 
-# Line k of a tile lies at place k % VECTOR * (DEPTH // VECTOR) + k // VECTOR: so the threads that
-# store a vector along k hit different banks; both operands share the order, so sums only reorder.
+# Line k of a tile lies at k % VECTOR * (DEPTH // VECTOR) + k // VECTOR: so threads that store a
+# vector along k hit different banks; both operands share the order, so sums only reorder.
 
 
 def fetch_along_k(registers, x, first, k, end):
-    """Load this thread's part of x[first : first + EXTENT, k : k + DEPTH], zeros from `end` on.
+    """Load this thread's part of x[first : first + EXTENT, k : k + DEPTH], vectors along k.
 
-    x (outer, k), whose neighbours along k are loaded together. Lines beyond the edge repeat the
-    last one: what they add to is not stored.
+    Zeros from `end` on; lines beyond the edge repeat the last one: their sums are not stored.
     """
     for part in range(LOADED // WIDTH):
         row, at = split(part * THREADS + cuda.threadIdx.x, DEPTH // WIDTH)
@@ -96,6 +95,19 @@ def thread_corner():
     return top, side * (THREAD_COLUMNS * LANES_ACROSS) + across * VECTOR
 
 
+def share_of_k(k):
+    """Return the part of 0 : k that this block sums."""
+    steps = (k + DEPTH - 1) // DEPTH
+    share = (steps + cuda.gridDim.z - 1) // cuda.gridDim.z * DEPTH
+    start = cuda.blockIdx.z * share
+    return start, min(start + share, k)
+
+
+def add_tiles(sums, left, left_start, right, right_start, top, side):
+    """Add the product of two tiles to the sums of a thread."""
+    multiply(sums, left, left_start + top, right, right_start + side)
+
+
 def finish(c, sums, bias, shape, corner):
     """Store a thread's sums, through the epilogue, where they are inside C.
 
@@ -125,20 +137,17 @@ def product(c, a, b, bias):
     a (M, K), b (K, N) of any strides that `fetch_left` and `fetch_right` read; bias (N) or (0);
     c contiguous, (M, N) or a matrix for each block along z.
     """
-    left_tiles = cuda.shared.array(LEFT_TILES, FLOAT, 16)
-    right_tiles = cuda.shared.array(RIGHT_TILES, FLOAT, 16)
+    left_tiles = cuda.shared.array(LEFT_TILES, WORD, 16)
+    right_tiles = cuda.shared.array(RIGHT_TILES, WORD, 16)
     sums = cuda.local.array(SUMS, FLOAT)
     from_left = cuda.local.array(LEFT_LOADED, FLOAT)
     from_right = cuda.local.array(RIGHT_LOADED, FLOAT)
     for i in range(SUMS):
         sums[i] = FLOAT(0)
     b = b.T
-    top, side = thread_corner()
-    row, column = cuda.blockIdx.y * ROWS, cuda.blockIdx.x * COLUMNS
-    steps = (a.shape[1] + DEPTH - 1) // DEPTH
-    share = (steps + cuda.gridDim.z - 1) // cuda.gridDim.z * DEPTH
-    start = cuda.blockIdx.z * share
-    end = min(start + share, a.shape[1])
+    top, side = corner()
+    row, column = cuda.blockIdx.x * ROWS, cuda.blockIdx.y * COLUMNS
+    start, end = share_of_k(a.shape[1])
     fetch_left(from_left, a, row, start, end)
     fetch_right(from_right, b, column, start, end)
     place_left(left_tiles, 0, from_left)
@@ -149,12 +158,12 @@ def product(c, a, b, bias):
         if k < end:
             fetch_left(from_left, a, row, k, end)
             fetch_right(from_right, b, column, k, end)
-        at_left, at_right = now * DEPTH * LEFT_LINE, now * DEPTH * RIGHT_LINE
-        multiply(sums, left_tiles, at_left + top, right_tiles, at_right + side)
+        places = now * LEFT_WORDS, now * RIGHT_WORDS
+        add_tiles(sums, left_tiles, places[0], right_tiles, places[1], top, side)
         now = 1 - now
         if k < end:
-            place_left(left_tiles, now * DEPTH * LEFT_LINE, from_left)
-            place_right(right_tiles, now * DEPTH * RIGHT_LINE, from_right)
+            place_left(left_tiles, now * LEFT_WORDS, from_left)
+            place_right(right_tiles, now * RIGHT_WORDS, from_right)
         cuda.syncthreads()
     finish(c, sums, bias, (a.shape[0], b.shape[0]), (row + top, column + side))
 
@@ -211,6 +220,7 @@ def build(launch, epilogue=None):
     names["epilogue"] = _add_bias if epilogue is None or not launch.last else epilogue
     if launch.template == "sum_parts":
         return bind(sum_parts, **names)
+    names |= {"WORD": names["FLOAT"], "share_of_k": device(share_of_k, **names)}
     return bind(product, **names, **_steps(names))
 
 
@@ -224,13 +234,12 @@ def _steps(names):
         layout, line = names[side.upper()], names[f"{side.upper()}_LINE"]
         own = dict(names, EXTENT=names[extent], WIDTH=layout.width, LINE=line)
         own["LOADED"] = names[f"{side.upper()}_LOADED"]
-        along = {"k": (fetch_along_k, place_along_k)}.get(
-            layout.axis, (fetch_along_outer, place_along_outer)
-        )
-        made[f"fetch_{side}"], made[f"place_{side}"] = (device(f, **own) for f in along)
+        along_k = layout.axis == "k"
+        made[f"fetch_{side}"] = device(fetch_along_k if along_k else fetch_along_outer, **own)
+        made[f"place_{side}"] = device(place_along_k if along_k else place_along_outer, **own)
         fragments.append(Fragment(names[count], line, names["VECTOR"] * names[lanes]))
-    made["multiply"] = multiply_block(names["DEPTH"], *fragments)
-    made["finish"], made["thread_corner"] = device(finish, **names), device(thread_corner, **names)
+    made["add_tiles"] = device(add_tiles, multiply=multiply_block(names["DEPTH"], *fragments))
+    made["corner"], made["finish"] = device(thread_corner, **names), device(finish, **names)
     return made
 
 
