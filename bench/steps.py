@@ -6,6 +6,7 @@ order; the data set has 4096 rows, so that no branch predictor learns a batch.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -85,16 +86,27 @@ def model(net):
 
 def ours(net):
     """Our side: the step as `fit` records it, gather and all, replayed."""
+    from fonio.nn.steps import RecordedStep
+
+    run, state, made, last = training_step(net)
+    return Repeats(RecordedStep(run, state, made), result=lambda: float(last[0]))
+
+
+def training_step(net, target="cpu"):
+    """Return run() for one step, all that it changes, the model, and the array of its last loss."""
     from fonio import kernels, nn
+    from fonio.kernels import arrays
     from fonio.nn.losses import make_loss
     from fonio.nn.replay import gather_items, gather_rows
-    from fonio.nn.steps import RecordedStep, step_state, train_once
+    from fonio.nn.steps import step_state, train_once
 
-    x, labels, order = net.data()
+    made = model(net).to(target)
+    put = partial(arrays.put, made.anchor)
+    x, labels, order = map(put, net.data())
     order, n = order.reshape(-1), net.batch
-    batch, targets = np.empty((n, x.shape[1]), np.float32), np.empty(n, np.int64)
-    cursor, last = np.zeros(1, np.int64), np.zeros(1, np.float32)
-    made, loss, following = model(net), make_loss("cross_entropy"), kernels.kernel(_next_batch)
+    batch, targets = put(np.empty((n, x.shape[1]), np.float32)), put(np.empty(n, np.int64))
+    cursor, last = put(np.zeros(1, np.int64)), put(np.zeros(1, np.float32))
+    loss, following = make_loss("cross_entropy"), kernels.kernel(_next_batch)
     optimizer = {"sgd": nn.SGD, "adam": nn.Adam}[net.optimizer](made.parameters(), lr=net.rate)
 
     def run():
@@ -104,8 +116,7 @@ def ours(net):
         kernels.copy(value, out=last)
         following(1, cursor, n, order.size)
 
-    step = RecordedStep(run, [cursor, last, *step_state(made, optimizer)], made)
-    return Repeats(step, result=lambda: float(last[0]))
+    return run, [cursor, last, *step_state(made, optimizer)], made, last
 
 
 def _next_batch(start, stop, cursor, rows, length):
