@@ -276,7 +276,9 @@ def build(launch, epilogue=None):
     names["corner"] = device(warp_corner, **names)
     if precision == "tf32":
         return bind(product_tf32, **names)
-    return bind(product, **names, FLOAT=float32, WORD=uint32)
+    made = bind(product, **names, FLOAT=float32, WORD=uint32)
+    made.__name__ = made.__qualname__ = launch.template
+    return made
 
 
 _add_bias, _word_along_k = device(add_bias), device(word_along_k)
