@@ -137,7 +137,7 @@ def _torch_step(torch, net):
     loss_of = torch.nn.CrossEntropyLoss()
 
     def step():
-        optimizer.zero_grad(set_to_none=False)
+        optimizer.zero_grad()  # to None: a graph then writes gradients where it would add
         loss_of(made(x), labels).backward()
         optimizer.step()
 

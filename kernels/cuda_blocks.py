@@ -1,4 +1,4 @@
-"""Device functions for users' own @cuda.jit kernels: sums and maxima of a warp or of a block.
+"""Device functions for users' own @cuda.jit kernels: sums and maxima of a warp or block, and tiles.
 
     from fonio.kernels.cuda_blocks import block_sum
 
@@ -6,6 +6,8 @@ Blocks have 32 to 1024 threads, a multiple of 32, in one to three dimensions; x 
 threads of the warp or block must make the call. The order is fixed by the block's size, so that the
 bits are the same in every run, and every thread gets the same. Values are int32, int64, float32 or
 float64; int32 is added in 64 bits.
+
+`block_tile(rows, columns, depth)` (tiles.py) multiplies tiles in shared memory.
 
 The rule: importing this module needs numba-cuda, but no GPU.
 """
@@ -16,8 +18,9 @@ cuda = import_cuda()
 
 from .cuda_loops import _warp_sum  # noqa: E402  (after import_cuda, which says what is missing)
 from .retarget import device_function  # noqa: E402
+from .tiles import block_tile  # noqa: E402
 
-__all__ = ["block_max", "block_sum", "warp_max", "warp_sum"]
+__all__ = ["block_max", "block_sum", "block_tile", "warp_max", "warp_sum"]
 
 ALL = 0xFFFFFFFF  # the lanes that take part in a shuffle: all
 MOST = 32  # warps of a block

@@ -13,7 +13,13 @@ from numba.core.errors import TypingError  # noqa: E402
 
 from fonio import kernels  # noqa: E402
 from fonio.kernels import ptx  # noqa: E402
-from fonio.kernels.cuda_blocks import block_max, block_sum, warp_max, warp_sum  # noqa: E402
+from fonio.kernels.cuda_blocks import (  # noqa: E402
+    block_max,
+    block_sum,
+    block_tile,
+    warp_max,
+    warp_sum,
+)
 from fonio.kernels.cuda_loops import TEAMS  # noqa: E402
 from fonio.kernels.retarget import retarget  # noqa: E402
 from tests.cuda.emulator import EmulationError, emulate  # noqa: E402
@@ -208,6 +214,42 @@ def parted(out, x):
 def test_a_call_that_not_all_threads_make_is_caught():
     with pytest.raises(EmulationError, match="diverge"):
         emulated(parted, 1, 64, np.empty(64, np.float32), normal(64))
+
+
+TILE = block_tile(32, 32, 8)
+SUMS, add_product, place = TILE.sums, TILE.add_product, TILE.place
+
+
+def activated_product(c, total, a, b):
+    """C = gelu(AᵀB) and its sum, for a and b (8, 32)."""
+    left = cuda.shared.array((8, 32), float32, 16)
+    right = cuda.shared.array((8, 32), float32, 16)
+    sums = cuda.local.array(SUMS, float32)
+    thread, mine = cuda.threadIdx.x, float32(0)
+    for i in range(thread, 256, cuda.blockDim.x):
+        left[i // 32, i % 32], right[i // 32, i % 32] = a[i // 32, i % 32], b[i // 32, i % 32]
+    for i in range(SUMS):
+        sums[i] = float32(0)
+    cuda.syncthreads()
+    add_product(sums, left, right)
+    for i in range(SUMS):
+        row, column = place(i)
+        value = gelu(sums[i])
+        c[row, column] = value
+        mine += value
+    total[thread] = block_sum(mine)
+
+
+def test_a_tile_a_formula_and_a_reduction():
+    a, b = normal(2, 8, 32)
+    c, total = np.empty((32, 32), np.float32), np.empty(TILE.threads, np.float32)
+    emulated(activated_product, 1, TILE.threads, c, total, a, b, seed=4)
+    np.testing.assert_allclose(c, gelu(a.T @ b), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(total, c.sum(dtype=np.float64), rtol=1e-5)
+    matrix = float32[:, ::1]
+    made = resources(activated_product, (matrix, float32[::1], matrix, matrix), VOLTA_ON)
+    assert made.stack == made.spill_stores == 0
+    assert made.doubles_in_ptx() == []
 
 
 LATE = """
