@@ -576,3 +576,17 @@ def multiply_across(depth, count, line, right):
         return types.void(sums, a, types.intp, b, types.intp), codegen
 
     return multiply
+
+
+@modelled(lambda context: context.threadIdx.x, "memory")
+def read_thread(typing):
+    """threadIdx.x, read anew: what is worked out from it is not kept in registers from before.
+
+    The compiler moves what all rounds of a loop share in front of it, where it waits in registers.
+    """
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(_I32, [])
+        return builder.zext(builder.asm(kind, "mov.u32 $0, %tid.x;", "=r", [], True), _I64)
+
+    return types.intp(), codegen
