@@ -26,7 +26,7 @@ lint: .venv/dev
 	$(IN) -m pyright
 
 bench: .venv/dev
-	$(IN) -m bench
+	$(IN) -m bench readme --measure
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks

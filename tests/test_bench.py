@@ -122,7 +122,7 @@ def test_workloads_by_part_of_a_name_or_group():
 
 
 def test_listing_imports_no_peer():
-    code = "import sys; from bench.__main__ import main; main(['list']); print(*sys.modules)"
+    code = "import sys; from bench.commands import main; main(['list']); print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
