@@ -61,6 +61,8 @@ class EmulatedDevice:
         return function
 
     def prepare(self, name, code, grid, block, kinds, size, args):
+        if any(isinstance(arg, np.ndarray) for arg in args):
+            raise TypeError(f"{name}: a NumPy array among the arguments of a CUDA kernel")
         args = args if size is None else (size, *args)
         return Launch(self, name, code, grid, block, args)
 
