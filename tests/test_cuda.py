@@ -222,6 +222,20 @@ def test_a_fit_on_cuda_is_the_fit_on_the_cpu(gpu):
     np.testing.assert_allclose(nn.predict(models[1], x), outputs[1], rtol=1e-3, atol=1e-4)
 
 
+def test_a_step_of_a_whole_net(gpu):
+    rng = np.random.default_rng(7)
+    x, y = rng.random((12, 784), np.float32), rng.integers(0, 10, 12)
+    losses = []
+    for place in ("cpu", "cuda"):
+        nn.init.manual_seed(1)
+        model = nn.Sequential(
+            nn.Linear(784, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10)
+        ).to(place)
+        step = nn.step(model, "cross_entropy", nn.SGD(model.parameters(), lr=0.1), 12)
+        losses.append([step(x, y) for _ in range(3)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
 def test_a_step_on_cuda(gpu):
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(8, 5)).astype(np.float32), rng.integers(0, 3, 8)
