@@ -556,17 +556,16 @@ def multiply_across(depth, count, line, right):
                 place = builder.add(at, ir.Constant(at.type, step))
                 return _load(context, builder, kind, array, place, size)
 
-            def both(k):
-                left = ahead[0]
+            def both(k, left):
                 if k % 2 == 0:
                     left = [some(a_kind, a, a_at, i * line + k, 2) for i in range(count)]
                 return left, sum((some(b_kind, b, b_at, k * right.line + s, 4) for s in row), [])
 
             cells = [ir.Constant(_I64, i) for i in range(count * right.count)]
             cells = [_register(context, builder, local, home, i) for i in cells]
-            total, ahead = [builder.load(cell) for cell in cells], (None, None)
+            total, left = [builder.load(cell) for cell in cells], []
             for k in range(depth):
-                ahead = left, values = both(k)
+                left, values = both(k, left)
                 pairs = [(x[k % 2], y) for x in left for y in values]
                 total = [builder.fma(x, y, t) for (x, y), t in zip(pairs, total, strict=True)]
             for cell, value in zip(cells, total, strict=True):

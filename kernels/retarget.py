@@ -13,9 +13,9 @@ import functools
 import types as python_types
 
 from numba import cuda
+from numba.core.extending import _Intrinsic
 from numba.core.registry import CPUDispatcher
 from numba.cuda.extending import intrinsic
-from numba.extending import _Intrinsic
 
 from . import models, ptx, spread
 
