@@ -37,6 +37,7 @@ from .cuda_products import get_matmul_precision, set_matmul_precision
 from .device import DeviceArray, to_device
 from .elementary import erf, erfc, exp, exp2, expm1, log, log1p, sigmoid, softplus, tanh
 from .elementwise import elementwise
+from .fused import fused_mlp, fused_mlp_backward
 from .launch import kernel
 from .loops import for_each, for_each_cell, for_each_row, sum_columns
 from .losses import (
@@ -97,6 +98,8 @@ __all__ = [
     "for_each",
     "for_each_cell",
     "for_each_row",
+    "fused_mlp",
+    "fused_mlp_backward",
     "gelu",
     "gelu_backward",
     "gelu_tanh",

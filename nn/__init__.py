@@ -16,6 +16,7 @@ from .activations import (
     Softplus,
     Tanh,
 )
+from .fusion import set_fusion
 from .history import History
 from .inference import evaluate, predict, predict_proba
 from .init import manual_seed
@@ -57,5 +58,6 @@ __all__ = [
     "manual_seed",
     "predict",
     "predict_proba",
+    "set_fusion",
     "step",
 ]

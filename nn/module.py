@@ -268,11 +268,14 @@ class Sequential(Module):
         while i < len(self.layers):
             layer = self.layers[i]
             activation = self._fused_after(i)
-            if activation is None:
+            several = _run_fused(self.layers, i, x)
+            if several is not None:
+                x, backward, count = several
+            elif activation is None:
                 x, backward = layer.forward(x)
             else:
                 x, backward = layer.forward_fused(x, activation)
-            i += 1 if activation is None else 2
+            i += count if several is not None else 1 if activation is None else 2
             _trace(layer, x)
             passed.append((layer, backward))
 
@@ -300,6 +303,15 @@ class Sequential(Module):
             return None
         activation = getattr(self.layers[i + 1], "fusible", None)
         return activation if activation is not None and can(activation) else None
+
+
+def _run_fused(layers, i, x):
+    """Run layers from i on as one CUDA kernel where that pays: (y, backward, how many) or None."""
+    if arrays.device_of(x) is None:
+        return None
+    from .fusion import run
+
+    return run(layers, i, x)
 
 
 def _check_once(model):

@@ -27,6 +27,7 @@ WITHOUT_ROWS = {
     *("set_matmul_precision", "get_matmul_precision", "to_device", "DeviceArray"),
     *("operation", "elementwise", "kernel"),
     *("for_each", "for_each_cell", "for_each_row", "sum_columns"),
+    *("fused_mlp", "fused_mlp_backward"),  # lists of arrays: test_cuda_fused.py
 }
 
 
