@@ -93,6 +93,20 @@ def new_vector(typing, like, size):
 
 
 @intrinsic
+def prefetch(typing, address):
+    """Ask for the cache line of an address; nothing is read, so that any address will do."""
+
+    def codegen(context, builder, signature, args):
+        hints = [ir.IntType(32)(hint) for hint in (0, 2, 1)]  # to be read, second cache, data
+        shape = ir.FunctionType(ir.VoidType(), [_POINTER, *[hint.type for hint in hints]])
+        function = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
+        builder.call(function, [builder.inttoptr(args[0], _POINTER), *hints])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+@intrinsic
 def call_entry(typing, address, start, stop, words):
     """Call the kernel entry at `address`; return its error code, 0 for none, and the error."""
 

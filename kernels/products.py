@@ -30,7 +30,7 @@ from .widths import HAS_MASKS
 shared = register_jitable(pipeline_class=InnerCompiler)
 
 K_BLOCK = 1024
-ROW_BLOCK = 128  # rows of a and columns of b that one item multiplies: 128 x PANEL
+ROW_BLOCK = 64  # rows of a that one item multiplies, by PANEL of b; 128 leave two threads uneven
 PACKED, SWAPPED = 16, 8  # bits of `code`: b is packed; a is given transposed
 PACK_ROWS = 256 if VECTOR == 64 else 32  # rows of a from which on packing b pays
 
