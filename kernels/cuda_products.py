@@ -7,11 +7,11 @@ default float32 is multiplied as float32.
 import numpy as np
 
 from . import arrays, tile_plans
-from .launch import kind_of, run_launch
+from .launch import kind_key, kind_of, run_launch
 
 PRECISIONS = ("float32", "tf32", "bf16")
 _default = ["float32"]
-_codes = {}  # (device, launch, activation, kinds) -> compiled code
+_codes = {}  # (device, launch, activation, kinds) -> compiled code and Numba types
 
 
 def check_precision(operation, precision):
@@ -106,12 +106,14 @@ def _plan(c, a, b, precision):
 
 
 def _launch(launch, args, activation):
-    device, kinds = args[0].device, tuple(map(kind_of, args))
-    applied = activation if launch.last else None
-    key = device, launch.template, launch.constants, launch.options, applied, kinds
+    device, applied = args[0].device, activation if launch.last else None
+    key = device, launch.template, launch.constants, launch.options, applied
+    key += tuple(map(kind_key, args))
     if key not in _codes:
-        _codes[key] = device.compile(_build(launch, applied), dict(launch.options), kinds)
-    code, name = _codes[key], f"matrix.{launch.template}"
+        kinds = tuple(map(kind_of, args))
+        code = device.compile(_build(launch, applied), dict(launch.options), kinds)
+        _codes[key] = code, kinds
+    (code, kinds), name = _codes[key], f"matrix.{launch.template}"
     run_launch(device.prepare(name, code, launch.grid, launch.block, kinds, None, args), args)
 
 

@@ -35,11 +35,11 @@ class DeviceArray:
     `__cuda_array_interface__`.
     """
 
-    __slots__ = ("__weakref__", "device", "layout", "owner")
+    __slots__ = ("__weakref__", "_pointer", "device", "layout", "owner")
     __array_ufunc__ = None  # NumPy does not try to compute with it
 
     def __init__(self, device, owner, layout):
-        self.device, self.owner, self.layout = device, owner, layout
+        self.device, self.owner, self.layout, self._pointer = device, owner, layout, None
 
     shape = property(lambda self: self.layout.shape)
     strides = property(lambda self: self.layout.strides)
@@ -49,7 +49,13 @@ class DeviceArray:
     itemsize = property(lambda self: self.layout.itemsize)
     nbytes = property(lambda self: self.layout.nbytes)
     flags = property(lambda self: self.layout.flags)
-    pointer = property(lambda self: self.layout.__array_interface__["data"][0])
+
+    @property
+    def pointer(self):
+        """The address of the first element; asking NumPy costs a microsecond, so it is kept."""
+        if self._pointer is None:
+            self._pointer = self.layout.__array_interface__["data"][0]
+        return self._pointer
 
     @property
     def T(self):
@@ -97,31 +103,51 @@ class DeviceArray:
         self[index].assign(value)
 
     def assign(self, value):
-        """Copy a number, a NumPy array or another device array into this one."""
-        if isinstance(value, DeviceArray):
-            if value.shape != self.shape or value.dtype != self.dtype:
-                value = value.copy_to_host()
-            elif self.flags.c_contiguous and value.flags.c_contiguous:
-                self.device.copy(self, value)
-                return
-        host = value if isinstance(value, np.ndarray) else None
-        if host is None:
-            host = value.copy_to_host() if isinstance(value, DeviceArray) else np.asarray(value)
+        """Copy a number, a NumPy array or another device array into this one; never recorded."""
+        from .recording import not_recorded
+
+        if isinstance(value, DeviceArray) and value.device is not self.device:
+            value = value.copy_to_host()
+        with not_recorded():
+            if not isinstance(value, DeviceArray):
+                self._assign_host(np.asarray(value))
+            elif value.shape == self.shape and value.dtype == self.dtype:
+                self._assign_alike(value)
+            else:
+                self._assign_host(value.copy_to_host())
+
+    def _assign_host(self, host):
         host = np.ascontiguousarray(np.broadcast_to(host, self.shape), self.dtype)
         if self.flags.c_contiguous:
             self.device.copy_in(self, host)
-            return
-        from .copies import copy_from_flat
+        else:
+            self._assign_alike(from_host(self.device, host.reshape(self.shape)))
 
-        copy_from_flat(self, from_host(self.device, host).reshape(-1))
+    def _assign_alike(self, value):
+        from .copies import contiguous, copy_from_flat
+
+        if self._meets(value):
+            value = value.copy()  # as NumPy does: the driver's copies and kernels do not look out
+        value = contiguous(value)
+        if self.flags.c_contiguous:
+            self.device.copy(self, value)
+        else:
+            copy_from_flat(self, value.reshape(-1))
+
+    def _meets(self, other):
+        """Tell whether an array of this shape may share memory with this one, elsewhere in it."""
+        same = self.pointer == other.pointer and self.strides == other.strides
+        return not same and np.may_share_memory(self.layout, other.layout)
 
     def copy_to_host(self):
         """Return a NumPy array with the same values, after all work so far is done."""
         source = self
         if not self.flags.c_contiguous:
             from .copies import contiguous
+            from .recording import not_recorded
 
-            source = contiguous(self)
+            with not_recorded():
+                source = contiguous(self)
         host = np.empty(self.shape, self.dtype)
         self.device.copy_out(host, source)
         return host
@@ -129,7 +155,7 @@ class DeviceArray:
     def copy(self):
         """Return a contiguous copy on the device."""
         new = empty(self.device, self.shape, self.dtype)
-        new.assign(self)
+        new.assign(self)  # memory of its own: they do not overlap
         return new
 
     def tobytes(self):
@@ -205,7 +231,7 @@ def adopt(value):
     layout = np.asarray(
         _At(pointer, told["shape"], told.get("strides"), told["typestr"], not read_only)
     )
-    return DeviceArray(device, value, layout)
+    return DeviceArray(device, told.get("owner", value), layout)
 
 
 def get_device():
