@@ -15,7 +15,7 @@ import numpy as np
 
 from . import arrays
 from .activations import ACTIVATIONS
-from .fused_plans import MOST, PARTS, SHAPES, keeps_z, make_plan
+from .fused_plans import BLOCKS, MOST, PARTS, SHAPES, keeps_z, make_plan
 from .launch import kind_of, run_launch
 from .matrix import (
     linear,
@@ -174,7 +174,7 @@ def _forward_on_device(net, kept, y, shared):
         *kept,
     )
     plan, device = net.plan((y, *kept)), y.device
-    blocks = min(plan.blocks(net.rows), 16 * device.multiprocessors)
+    blocks = min(plan.blocks(net.rows), BLOCKS * device.multiprocessors)
     threads = SHAPES[plan.width]["THREADS"]
     _launch(device, "forward", plan, blocks, threads, net.rows, args)
 

@@ -163,8 +163,7 @@ def backward(size, *args):
                 keep(tile, sums)
         if dx.shape[0] > 0:
             cuda.syncthreads()
-            write_tile(dx, tile, first)
-        cuda.syncthreads()
+            write_tile(dx, tile, first)  # each thread's places are those that it reads into next
         block += cuda.gridDim.x
 
 

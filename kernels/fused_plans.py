@@ -17,6 +17,7 @@ SHAPES = {  # by the widest layer: rows of a tile, threads of a block, and how w
 # the most blocks of a backward, each with its part of the gradients: two and more for each
 # multiprocessor of a large device, three layers' parts not above its L2 cache (13, 25, 50 MB)
 PARTS = {32: 1024, 64: 512, 128: 256}
+BLOCKS = 16  # the most blocks of a forward for each multiprocessor
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,5 @@ def forward(size, *args):
             cuda.syncthreads()
             if code <= LAST_FROM_Y and kept[layer].shape[0] > 0:
                 write_tile(kept[layer], tile, block * ROWS)
-        write_tile(y, tile, block * ROWS)
-        cuda.syncthreads()
+        write_tile(y, tile, block * ROWS)  # each thread's places are those that it reads into next
         block += cuda.gridDim.x
