@@ -19,7 +19,7 @@ from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.registry import CPUDispatcher
 
-from .compiling import BodyCompiler, Compiler, EntryCompiler, InnerCompiler
+from .compiling import Compiler, EntryCompiler, InnerCompiler
 
 # No `reassoc`: with it the order of a sum depends on alignment and aliasing, and bits change.
 # The numpy error model drops a branch that keeps loops with a division from vectorising.
@@ -32,23 +32,19 @@ PACKAGE = pathlib.Path(__file__).resolve().parent
 UNWRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
 
-def jit(function=None, *, cache=False, inner=False, wrapped=True, entry=False, identity=()):
+def jit(function=None, *, cache=False, inner=False, entry=False, identity=()):
     """Compile `function` with our options; `cache=True` keeps the machine code on disk.
 
     `inner=True`: it is only called from other compiled code, which makes it cheap to compile;
-    `wrapped=False`: so is it, from within a loop that must vectorise; `entry=True`: it is a share,
-    called by the address of its entry alone.
+    `entry=True`: it is a share, called by the address of its entry alone.
 
     `identity` names what the closure holds where a digest cannot see it (an arbitrary object).
     """
     if function is None:
-        return functools.partial(
-            jit, cache=cache, inner=inner, wrapped=wrapped, entry=entry, identity=identity
-        )
+        return functools.partial(jit, cache=cache, inner=inner, entry=entry, identity=identity)
     named, key = _renamed(function, identity)
-    extra = UNWRAPPED if inner or entry or not wrapped else {"no_cfunc_wrapper": True}
-    compiler = Compiler if wrapped else BodyCompiler
-    compiler = InnerCompiler if inner else EntryCompiler if entry else compiler
+    extra = UNWRAPPED if inner or entry else {"no_cfunc_wrapper": True}
+    compiler = InnerCompiler if inner else EntryCompiler if entry else Compiler
     dispatcher = njit(pipeline_class=compiler, **OPTIONS, **extra)(named)
     dispatcher.fonio_identity = key
     if cache and cache_folder() is not None:

@@ -26,6 +26,7 @@ from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering, NopythonRewrites
 from numba.core.untyped_passes import InlineClosureLikes, MakeFunctionToJitFunction
 
+from .borrowing import Borrowing
 from .native import entry_module
 
 
@@ -42,7 +43,23 @@ def collector_paused():
 
 
 class _Library(JITCodeLibrary):
-    """The code of a function, whose declarations of others are not sent through the passes."""
+    """The code of a function, which is optimised where it ends up, all at once."""
+
+    counts_in_loop = False  # of references, in this function or in one that it calls
+
+    def add_llvm_module(self, module):
+        self._final_module.link_in(module)
+
+    def finalize(self):
+        """Link what this function calls, as it was lowered."""
+        for library in dict.fromkeys(self._linking_libraries):
+            self._reload_init.update(library._reload_init)
+            self.counts_in_loop |= getattr(library, "counts_in_loop", False)
+            lowered = getattr(library, "lowered", library._get_module_for_linking)
+            self._final_module.link_in(lowered(), preserve=True)
+        self._optimize_final_module()
+        self._final_module.verify()
+        self._finalize_final_module()
 
     def _optimize_functions(self, module):
         module.data_layout = self._codegen._data_layout
@@ -59,7 +76,7 @@ class _InnerLibrary(_Library):
     environment needs an address.
     """
 
-    reads_environment = simplified = False
+    reads_environment, _simplified_module = False, None
 
     def add_ir_module(self, ir_module):
         text = normalize_ir_text(str(ir_module))
@@ -71,8 +88,18 @@ class _InnerLibrary(_Library):
         self.add_llvm_module(module)
 
     def _optimize_final_module(self):
-        if self.simplified:
-            super()._optimize_final_module()
+        pass
+
+    def lowered(self):
+        """Return the module for a library of ours."""
+        return super()._get_module_for_linking()
+
+    def _get_module_for_linking(self):
+        """Return the module for a library of Numba's, which expects simple functions."""
+        if self._simplified_module is None:
+            self._simplified_module = self.lowered().clone()
+            self._optimize_functions(self._simplified_module)
+        return self._simplified_module
 
     def _finalize_final_module(self):
         if self.reads_environment:
@@ -97,7 +124,13 @@ class _EntryLibrary(_Library):
 
     def _optimize_final_module(self):
         self._final_module.get_function(self.share).linkage = "internal"
-        super()._optimize_final_module()
+        if self.counts_in_loop:  # the loop vectorises once Numba's passes have pruned the counts
+            self._optimize_functions(self._final_module)
+            super()._optimize_final_module()
+            return
+        self._final_module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._module_pass_manager()
+        passes.run(self._final_module, builder)
 
 
 class _EntryLower(Lower):
@@ -112,7 +145,12 @@ class _EntryLower(Lower):
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _EntryLowering(NativeLowering):
+class _Lowering(Borrowing, NativeLowering):
+    _name = "fonio_lowering"
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _EntryLowering(Borrowing, NativeLowering):
     _name = "fonio_entry_lowering"
     lowering_class = _EntryLower
 
@@ -145,9 +183,8 @@ def _passes(state, entry):
     nested = any(isinstance(item, types.CodeType) for item in state.func_id.code.co_consts)
     if (entry, nested) not in _managers:
         manager = DefaultPassBuilder.define_nopython_pipeline(state, "fonio")
-        ours = {NopythonRewrites: _ArrayRewrites} | (
-            {NativeLowering: _EntryLowering} if entry else {}
-        )
+        lowering = _EntryLowering if entry else _Lowering
+        ours = {NopythonRewrites: _ArrayRewrites, NativeLowering: lowering}
         skipped = () if nested else _CLOSURES
         manager.passes = [
             (ours.get(one, one), text) for one, text in manager.passes if one not in skipped
@@ -207,21 +244,12 @@ class InnerCompiler(Compiler):
     no machine code to call.
     """
 
-    simplified = False
-
     def define_pipelines(self):
         """Return the passes."""
         context = self.state.targetctx
         library = self.state.library = _InnerLibrary(context.codegen(), "fonio_inner")
-        library.simplified = self.simplified
         context.get_executable = lambda *arguments: library.executable(context, *arguments)
         return _passes(self.state, entry=False)
-
-
-class BodyCompiler(InnerCompiler):
-    """Compiles what a loop calls: the loop vectorises only around a body that was simplified."""
-
-    simplified = True
 
 
 class EntryCompiler(Compiler):

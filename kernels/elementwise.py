@@ -87,7 +87,7 @@ class _Elementwise(Operation):
 
     @functools.cached_property
     def jitted_formula(self):
-        return jit(self.formula, wrapped=False)
+        return jit(self.formula, inner=True)
 
     def _make_run(self):
         kernel, arrays_, numbers = self.kernel, len(self.array_names), len(self.number_names)

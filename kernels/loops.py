@@ -80,8 +80,7 @@ def for_each(body=None, *, cost=0.3, identity=()):
         return functools.partial(for_each, cost=cost, identity=identity)
 
     def share():
-        # not inner: a body that calls others must be simplified before the loop can vectorise
-        loop = independent_loop(jit(body, wrapped=False, identity=identity))
+        loop = independent_loop(jit(body, inner=True, identity=identity))
         return specialise(_each, body, "each", identity, loop=loop)
 
     return _kernel(body, share, cost, identity, "grid")
@@ -110,7 +109,7 @@ def for_each_cell(body=None, *, cost=0.3, identity=()):
         return functools.partial(for_each_cell, cost=cost, identity=identity)
 
     def share():
-        loop = independent_loop(jit(body, wrapped=False, identity=identity), leading=1)
+        loop = independent_loop(jit(body, inner=True, identity=identity), leading=1)
         return specialise(_each_cell, body, "each_cell", identity, loop=loop)
 
     return _kernel(body, share, _columns_cost(cost), identity, "cells")
@@ -131,7 +130,7 @@ def sum_columns(body=None, *, cost=0.3, identity=()):
         loops = {}
         for name, template in (("one", _add_one), ("four", _add_four)):
             add = specialise(template, body, f"sum_{name}", identity, body=jitted)
-            loops[name] = independent_loop(jit(add, wrapped=False, identity=identity), leading=2)
+            loops[name] = independent_loop(jit(add, inner=True, identity=identity), leading=2)
         return specialise(_sum_chunks, body, "sum_columns", identity, **loops)
 
     def device_share():

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from .caching import jit
 from .columns import BLOCK, CACHED
 from .launch import kernel
-from .native import independent_loop
+from .native import independent_loop, new_vector
 from .spread import my_range
 from .vectors import Emitter
 
@@ -101,7 +101,8 @@ def for_each_value(value, cost):
     @kernel(cost=lambda out, *_: cost * out.shape[1], spread="cells", cuda=one_cell)
     def apply(start, stop, out, length, *args):
         if out.size * out.itemsize >= LARGE:
-            streamed(np.uintp(start), np.uintp(stop), out, length, args)
+            buffer = new_vector(out, BLOCK)
+            streamed(np.uintp(start), np.uintp(stop), out, length, buffer, args)
         else:
             stored(np.uintp(start), np.uintp(stop), out, length, args)
 
@@ -161,9 +162,8 @@ def _streamed(value):
     channel_part = independent_loop(jit(part_of_channel, inner=True), leading=3)
 
     @jit(inner=True)
-    def stream_rows(first, last, out, length, args):
+    def stream_rows(first, last, out, length, buffer, args):
         zero, columns, block = np.uintp(0), np.uintp(out.shape[1]), np.uintp(BLOCK)
-        buffer = np.empty(BLOCK, out.dtype)
         for row in range(first, last):
             if length is None or length < SHARED:
                 for left in range(zero, columns, block):
