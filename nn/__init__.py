@@ -21,8 +21,9 @@ from .history import History
 from .inference import evaluate, predict, predict_proba
 from .init import manual_seed
 from .layers import BatchNorm1d, Dropout, Linear
-from .module import Module, Parameter, Sequential
+from .module import Module, Parameter
 from .optimizers import SGD, Adam, AdamW, RMSprop
+from .sequential import Sequential
 from .steps import step
 from .training import fit
 

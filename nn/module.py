@@ -1,4 +1,4 @@
-"""Parameters, modules, and Sequential: what a model is made of.
+"""Parameters and modules: what a model is made of.
 
 `y, backward = module.forward(x)`; `dx = backward(dy)` fills each parameter's `.grad`. The closure
 holds what the pass left behind: a module keeps no state of a pass, so one may run while another
@@ -8,15 +8,10 @@ The rule: a module computes with fonio.kernels alone. Then a step may be recorde
 natively.
 """
 
-import contextlib
-import threading
-
 import numpy as np
 
 from ..kernels import arrays
 from ..kernels.device import from_host, get_device
-
-_local = threading.local()
 
 
 class Parameter:
@@ -214,151 +209,3 @@ def _float_dtype(target):
     if dtype not in arrays.FLOATS:
         raise TypeError(f"to: dtype is {dtype}, expected float32 or float64")
     return dtype
-
-
-def apply_backward(backward, dy, accumulate):
-    """Call a layer's backward; a layer of a user's own need not know `accumulate`."""
-    return backward(dy, accumulate=True) if accumulate else backward(dy)
-
-
-class Sequential(Module):
-    """Modules one after another.
-
-    A linear or normalization layer computes the activation after it.
-    """
-
-    def __init__(self, *layers):
-        for layer in layers:
-            if not isinstance(layer, Module):
-                kind = type(layer).__name__
-                raise TypeError(f"Sequential: layer is a {kind}, expected a Module")
-        self.layers = list(layers)
-        _check_once(self)
-        _check_widths(self.layers)
-
-    def children(self):
-        for i, layer in enumerate(self.layers):
-            yield str(i), layer
-
-    @property
-    def in_features(self):
-        """The width that the first layer with one expects, or None."""
-        wants = (_wanted(layer) for layer in self.layers)
-        return next((width for width in wants if width is not None), None)
-
-    @property
-    def out_features(self):
-        """The width that the last layer with one makes, or None."""
-        makes = (_made(layer) for layer in reversed(self.layers))
-        return next((width for width in makes if width is not None), None)
-
-    def __len__(self):
-        return len(self.layers)
-
-    def __iter__(self):
-        return iter(self.layers)
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return Sequential(*self.layers[index])
-        return self.layers[index]
-
-    def forward(self, x):
-        passed, i = [], 0
-        while i < len(self.layers):
-            layer = self.layers[i]
-            activation = self._fused_after(i)
-            several = _run_fused(self.layers, i, x)
-            if several is not None:
-                x, backward, count = several
-            elif activation is None:
-                x, backward = layer.forward(x)
-            else:
-                x, backward = layer.forward_fused(x, activation)
-            i += count if several is not None else 1 if activation is None else 2
-            _trace(layer, x)
-            passed.append((layer, backward))
-
-        def backward(dy, accumulate=False):
-            for layer, back in reversed(passed):
-                dy = apply_backward(back, dy, accumulate)
-                _trace(layer, dy)
-            return dy
-
-        def parameters_only(dy, accumulate=False):
-            for layer, back in reversed(passed[1:]):
-                dy = apply_backward(back, dy, accumulate)
-                _trace(layer, dy)
-            if passed:
-                last = passed[0][1]
-                apply_backward(getattr(last, "parameters_only", last), dy, accumulate)
-
-        backward.parameters_only = parameters_only
-        return x, backward
-
-    def _fused_after(self, i):
-        """Return the name of the activation that layer i computes for the next, or None."""
-        can = getattr(self.layers[i], "can_fuse", None)
-        if can is None or i + 1 == len(self.layers):
-            return None
-        activation = getattr(self.layers[i + 1], "fusible", None)
-        return activation if activation is not None and can(activation) else None
-
-
-def _run_fused(layers, i, x):
-    """Run layers from i on as one CUDA kernel where that pays: (y, backward, how many) or None."""
-    if arrays.device_of(x) is None:
-        return None
-    from .fusion import run
-
-    return run(layers, i, x)
-
-
-def _check_once(model):
-    """Refuse a module that stands twice: its second backward would overwrite the first."""
-    seen = set()
-    for module in model.modules():
-        if id(module) in seen:
-            raise ValueError(f"Sequential: {module!r} stands twice in the model, expected once")
-        seen.add(id(module))
-
-
-def _wanted(layer):
-    return getattr(layer, "in_features", None) or getattr(layer, "num_features", None)
-
-
-def _made(layer):
-    return getattr(layer, "out_features", None) or getattr(layer, "num_features", None)
-
-
-def _check_widths(layers):
-    """Refuse a layer whose width does not fit the one before, naming both."""
-    known, maker = None, None
-    for i, layer in enumerate(layers):
-        wants = _wanted(layer)
-        if wants is not None and known is not None and wants != known:
-            raise ValueError(
-                f"Sequential: layer {i} {layer!r} expects {wants} features, "
-                f"but layer {maker} {layers[maker]!r} makes {known}"
-            )
-        makes = _made(layer)
-        if makes is not None:
-            known, maker = makes, i
-        elif not getattr(layer, "keeps_width", False):
-            known = None
-
-
-@contextlib.contextmanager
-def tracing():
-    """Collect (layer, array) of what each layer of a Sequential makes, forward and backward."""
-    before, _local.trace = getattr(_local, "trace", None), []
-    try:
-        yield _local.trace
-    finally:
-        _local.trace = before
-
-
-def _trace(layer, array):
-    trace = getattr(_local, "trace", None)
-    if trace is not None:
-        trace.append((layer, array))

@@ -10,7 +10,7 @@ from .. import kernels
 from ..kernels import arrays
 from .inference import eval_mode
 from .losses import Loss, check_model, make_loss, prepare_targets
-from .module import tracing
+from .sequential import tracing
 
 
 class RecordedStep:
