@@ -66,6 +66,11 @@ def _by_lane(start, stop):
     return range(start + np.uintp(cuda.threadIdx.x), stop, np.uintp(32))
 
 
+def _by_thread(start, stop):
+    first = np.uintp(cuda.threadIdx.y * 32 + cuda.threadIdx.x)
+    return range(start + first, stop, np.uintp(32 * BLOCK))
+
+
 def _itself(value):
     return value
 
@@ -90,6 +95,34 @@ def _warp_max(value):
     return max(value, cuda.shfl_xor_sync(ALL, value, 1))
 
 
+_sum_lanes, _max_lanes = device_function(_warp_sum), device_function(_warp_max)
+
+
+def _block_sum(value):
+    value = _sum_lanes(value)
+    sums = cuda.shared.array(BLOCK, type(value))
+    if cuda.threadIdx.x == 0:
+        sums[cuda.threadIdx.y] = value
+    cuda.syncthreads()
+    value = sums[cuda.threadIdx.x % BLOCK]
+    cuda.syncthreads()  # the next join writes there
+    value += cuda.shfl_xor_sync(ALL, value, 8)
+    value += cuda.shfl_xor_sync(ALL, value, 4)
+    value += cuda.shfl_xor_sync(ALL, value, 2)
+    return value + cuda.shfl_xor_sync(ALL, value, 1)
+
+
+def _block_max(value):
+    value = _max_lanes(value)
+    tops = cuda.shared.array(BLOCK, type(value))
+    if cuda.threadIdx.x == 0:
+        tops[cuda.threadIdx.y] = value
+    cuda.syncthreads()
+    value = _max_lanes(tops[cuda.threadIdx.x % BLOCK])
+    cuda.syncthreads()
+    return value
+
+
 def _warp_of_block():
     return np.uintp(cuda.threadIdx.y)
 
@@ -98,7 +131,12 @@ def _first_lane():
     return cuda.threadIdx.x == 0
 
 
+def _first_thread():
+    return cuda.threadIdx.x == 0 and cuda.threadIdx.y == 0
+
+
 JOINS = (_warp_sum, _warp_max, _first_lane)
+BLOCK_JOINS = (_block_sum, _block_max, _first_thread)
 
 
 class Team:
@@ -154,6 +192,7 @@ TEAMS = {
     "cells": Team(_lines, _by_line, _of_lines),
     "warp": Team(_warps, _by_lane, _of_warps, JOINS),
     "rows": Team(_blocks, _by_lane, _of_blocks, JOINS),
+    "block": Team(_blocks, _by_thread, _of_blocks, BLOCK_JOINS),
 }
 
 

@@ -12,12 +12,12 @@ from numba.extending import overload
 
 from . import arrays
 from .arrays import scratch
-from .caching import jit
+from .label_weights import weigh_labels
 from .launch import kernel
 from .operations import operation
 from .reductions import REDUCTIONS, at, reduction_in_njit, sum_losses, weigh_samples
 from .rows import NARROW, blocks_of, both, make_unit, rows_in, softened
-from .spread import join_sum, leader, my_range, on_cuda
+from .spread import join_sum, leader, my_range
 
 
 def _make_labels(step, soften):
@@ -110,40 +110,6 @@ _labels_narrow, _labels_wide = both(_make_labels)
 _probabilities_narrow, _probabilities_wide = both(_make_probabilities)
 
 
-@jit(inner=True)
-def _bad_label(scale):
-    """Raise; on CUDA, where nothing can, return a weight that makes the whole loss NaN."""
-    if len(scale) > 0:  # always
-        raise ValueError("cross_entropy: labels has a label out of range")
-    return scale.dtype.type(0)
-
-
-@on_cuda(_bad_label)
-def _no_weight(scale):
-    return scale.dtype.type(np.nan)
-
-
-@kernel(spread="warp")
-def _weigh_labels(start, stop, scale, labels, class_weight, sample_weight, classes, ignored, mean):
-    """Check the labels; for a mean, scale[0] = 1/Σ weights of the rows that count, else 1."""
-    one = scale.dtype.type(1)
-    whole = scale.dtype.type(0)
-    for first in my_range(np.uintp(0), np.uintp(len(labels) + 63) // np.uintp(64)):
-        part = scale.dtype.type(0)
-        first *= np.uintp(64)
-        for row in range(first, min(np.uintp(len(labels)), first + np.uintp(64))):
-            label = labels[row]
-            if label != ignored:
-                if label < 0 or label >= classes:
-                    part += _bad_label(scale)
-                else:
-                    part += at(class_weight, label, one) * at(sample_weight, row, one)
-        whole += part
-    whole = join_sum(whole)
-    if leader():
-        scale[0] = one / whole if mean else one + (whole - whole)
-
-
 def _check(operation, sizes, values):
     smoothing, labels = values["label_smoothing"], values["labels"]
     arrays.check_number(operation, "label_smoothing", smoothing)
@@ -190,7 +156,7 @@ def _against_labels(size):
         losses = loss if each else scratch(logits, rows)
         scale = scratch(logits, 1)
         smoothing = logits.dtype.type(label_smoothing)
-        _weigh_labels(1, scale, labels, class_weight, sample_weight, columns, ignore_index, mean)
+        weigh_labels(1, scale, labels, class_weight, sample_weight, columns, ignore_index, mean)
         if columns <= NARROW:
             _labels_narrow(
                 blocks_of(rows), losses, dlogits, logits, labels, class_weight, sample_weight,

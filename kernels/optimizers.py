@@ -229,7 +229,7 @@ def _sum_squares(start, stop, partial, g):
             partial[segment] = total
 
 
-@kernel(spread="warp")
+@kernel(spread="block")
 def _find_factor(start, stop, factor, partial, max_norm):
     one, total = type(max_norm)(1), add_up(partial)
     found = max_norm / (math.sqrt(total) + type(max_norm)(1e-6))

@@ -93,7 +93,7 @@ def lane_sum(term):
     return total
 
 
-@kernel(spread="warp")
+@kernel(spread="block")
 def weigh_samples(start, stop, scale, sample_weight, size, width, mean):
     """For a mean, scale[0] = 1/(width·Σ sample_weight), or 1/size without weights; else 1."""
     one = scale.dtype.type(1)
@@ -104,7 +104,7 @@ def weigh_samples(start, stop, scale, sample_weight, size, width, mean):
         scale[0] = one / whole if mean else one
 
 
-@kernel(spread="warp")
+@kernel(spread="block")
 def sum_losses(start, stop, loss, losses, scale):
     """loss[0] = scale[0]·Σ losses."""
     total = add_up(losses)

@@ -2,13 +2,15 @@
 
 A share whose loops run over `my_range` and whose sums pass through `join_sum` is one text for both
 targets. On the CPU one thread does the item: `my_range` is `range`, and joining is nothing. On CUDA
-the kernel's *spread* says who does it together, and retarget.py puts that team's functions in place:
+the kernel's *spread* says who does it together, and retarget.py puts that team's functions in
+place:
 
     item   one thread: as on the CPU
     grid   all threads of the grid share one item: loops are strided by the grid
     cells  a line of threads across the columns: each does its own
     warp   32 lanes, that join sums and maxima by shuffles, in one fixed order
     rows   16 warps for an item of 16 rows: each takes one of them
+    block  512 threads, that join through shared memory: for the one item of a sum over a batch
 
 The rule: what `my_range` hands out is written by its owner alone; what all hold after a join is
 written by the `leader`.
@@ -17,7 +19,7 @@ written by the `leader`.
 from numba import types
 from numba.extending import intrinsic
 
-SPREADS = ("item", "grid", "cells", "warp", "rows")
+SPREADS = ("item", "grid", "cells", "warp", "rows", "block")
 
 my_range = range
 

@@ -70,7 +70,7 @@ def tally_loss(start, stop, total, loss, rows):
         total[0] += np.float64(loss[0]) * rows
 
 
-@kernel(spread="warp")
+@kernel(spread="block")
 def tally_hits(start, stop, hits, output, labels):
     """Count the rows whose largest output is the label's; one output is a logit of class 1."""
     for _ in range(start, stop):

@@ -39,7 +39,7 @@ def pytest_terminal_summary(terminalreporter):
     from tests.cuda.launched import emulated
 
     kernels, architectures = {name for name, _ in _compiled}, {cc for _, cc in _compiled}
-    names = ", ".join(f"sm_{major}{minor}" for major, minor in sorted(architectures))
+    names = ", ".join("sm_" + "".join(map(str, cc)) for cc in sorted(architectures))
     terminalreporter.write_line(
         f"CUDA: {len(kernels)} kernels compiled for {names}; {len(emulated)} emulated"
     )

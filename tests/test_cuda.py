@@ -61,7 +61,7 @@ def test_a_kernel_compiles_for_each_architecture(name, compiled_kernels):
 def checked(name, function, kinds, options, capability):
     """Compile a kernel, and hold its figures against its row."""
     made = resources(function, signature_of(function, kinds), capability, **options)
-    what = f"{name} {kinds} sm_{capability[0]}{capability[1]}: {made}"
+    what = f"{name} {kinds} sm_{''.join(map(str, capability))}: {made}"
     assert (made.stack, made.spill_stores, made.spill_loads) == (0, 0, 0), what
     assert made.registers <= KERNELS[name].registers, what
     return made

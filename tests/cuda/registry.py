@@ -7,7 +7,7 @@ to 128 let two. The others' ceilings leave room for another release of the compi
 
 from dataclasses import dataclass
 
-ARCHITECTURES = ((7, 5), (8, 0), (9, 0))
+ARCHITECTURES = ((7, 5), (8, 0), (9, 0, "a"))  # the last as numba-cuda asks for it on Hopper
 AMPERE = ARCHITECTURES[1:]  # with tensor cores that multiply tf32 and bfloat16
 WIDE = (r"LDG\.E\.128", r"STG\.E\.128")
 SHUFFLED = (r"SHFL\.BFLY",)
@@ -30,7 +30,7 @@ _ELEMENTWISE = """
     softplus_backward add multiply copy exp exp2 expm1 log log1p erf erfc
 """
 _WARPS = """
-    _softmax_backward _log_softmax_backward _weigh_labels sum_losses weigh_samples sum_segments
+    _softmax_backward _log_softmax_backward weigh_labels sum_losses weigh_samples sum_segments
     put_segments _fold_channels _end_channels _end_channels_backward _find_factor _sum_squares
     tally_hits
 """
