@@ -8,8 +8,6 @@ import numpy as np
 
 from ..kernels import arrays
 
-PAD_BYTES = 64  # parameters begin at a cache line
-
 
 def pack(parameters):
     """Move parameters into one arena and return it as two flat arrays, (values, gradients).
@@ -26,13 +24,13 @@ def pack(parameters):
     if len({arrays.device_of(parameter.value) for parameter in parameters}) > 1:
         raise ValueError("optimizer: parameters are on several devices, expected one")
     dtype = dtypes.pop()
-    step = PAD_BYTES // dtype.itemsize
+    step = arrays.LINE // dtype.itemsize
     starts = np.cumsum([0, *(-(-p.size // step) * step for p in parameters)])
     home = _home(parameters, starts, dtype)
     if home is not None:
         return home
     like = parameters[0].value
-    values, grads = (aligned_zeros(like, int(starts[-1]), dtype) for _ in range(2))
+    values, grads = (arrays.zeros(like, int(starts[-1]), dtype) for _ in range(2))
     for parameter, start in zip(parameters, starts, strict=False):
         part = slice(start, start + parameter.size)
         parameter.move(values[part].reshape(parameter.shape), grads[part].reshape(parameter.shape))
@@ -50,12 +48,3 @@ def _home(parameters, starts, dtype):
     for home, start in zip(homes, starts, strict=False):
         fits = fits and home[0] is values and home[2] == start
     return (values, grads) if fits else None
-
-
-def aligned_zeros(like, size, dtype):
-    """Return zeros that begin at a cache line, so that vector loads do not straddle two."""
-    if arrays.device_of(like) is not None:  # where all memory begins at 256 bytes
-        return arrays.zeros(like, size, dtype)
-    raw = np.zeros(size * dtype.itemsize + PAD_BYTES, np.uint8)
-    skip = -raw.__array_interface__["data"][0] % PAD_BYTES
-    return raw[skip : skip + size * dtype.itemsize].view(dtype)
