@@ -161,7 +161,7 @@ class _FlippedStrip(Strip):
     def emit(self):
         buffer = ir.ArrayType(self.vector, TILE_ROWS * TILE_VECTORS)
         buffer = self.builder.ptrtoint(cgutils.alloca_once(self.builder, buffer), _WORD)
-        for row, rows in self.each_row((TILE_ROWS, 1)):
+        for row, rows in self.each_row(sorted({TILE_ROWS, 4, 1}, reverse=True)):
             for vectors, condition in self.widths():
                 with self.builder.if_then(condition):
                     sums = self.sums(row, rows, vectors)

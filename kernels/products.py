@@ -5,11 +5,11 @@ multiply-adds, added up one after the other. Tiles, layouts, batch sizes and thr
 in it, so row i of a product depends on no other row, and all choices here are about speed only.
 """
 
-import numpy as np
 from numba import types
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, overload, register_jitable
 
+from .arrays import scratch
 from .compiling import InnerCompiler
 from .loops import for_each_cell
 from .microkernel import ADD, strip
@@ -147,13 +147,13 @@ def _multiply(c, a, b, bias, code):
         product_narrow(ceil_div(m, VECTOR // item), c, a, b.T, bias, code)
         return
     a_ready = adjacent(m, a.strides[0], item)
-    if not ready and _flipping_pays(m, n, k, a_ready, VECTOR // item):
+    if _flipping_pays((m, n, k), a_ready, ready, VECTOR // item):
         swapped = not adjacent(k, b.strides[0], item)
         code |= SWAPPED if swapped else 0
         if a_ready and not FEW_REGISTERS:
             panels = a.T
         else:
-            panels, code = np.empty((k, packed_size(m, item)), c.dtype), code | PACKED
+            panels, code = scratch(c, (k, packed_size(m, item))), code | PACKED
             if a_ready:
                 pack_rows(packing_items(k, m, item), panels, a.T)
             else:
@@ -166,7 +166,7 @@ def _multiply(c, a, b, bias, code):
     if ready and HAS_MASKS and not _packing_pays(m, n, k, b.strides[0], item):
         product(_items(m, n, item), c, left, b, bias, code)
         return
-    panels = np.empty((k, packed_size(n, item)), c.dtype)
+    panels = scratch(c, (k, packed_size(n, item)))
     if ready:
         pack_rows(packing_items(k, n, item), panels, b)
     else:
@@ -193,11 +193,12 @@ def _narrow_pays(m, n, k, ready, lanes):
 
 
 @shared
-def _flipping_pays(m, n, k, ready, lanes):
-    """Compare both ways for a b that is not ready, in cycles: a multiply-add of vectors is one."""
-    straight = ceil_div(n, lanes) * m * k + n * k * 8 // lanes
-    flipped = ceil_div(m, lanes) * n * k + 2 * m * n + (0 if ready else m * k * 8 // lanes)
-    return flipped < straight
+def _flipping_pays(sizes, a_ready, b_ready, lanes):
+    """Compare both ways, in cycles: a multiply-add of vectors is one, in a tile of one row two."""
+    m, n, k = sizes
+    straight = ceil_div(n, lanes) * m * k + (0 if b_ready else n * k * 8 // lanes)
+    flipped = ceil_div(m, lanes) * (n + n % 4) * k + 2 * m * n
+    return flipped + (0 if a_ready else m * k * 8 // lanes) < straight
 
 
 @for_each_cell
@@ -212,7 +213,7 @@ def multiply_into(c, a, b, bias, code):
     if not direct and code == 0 and adjacent(c.shape[0], c.strides[0], c.itemsize):
         target, a, b, direct = c.T, b.T, a.T, True
     elif not direct:
-        target = view(np.empty(c.shape, c.dtype))
+        target = view(scratch(c, c.shape))
         if code & ADD:
             _copy(c.shape[0], target, c)
     _multiply(target, a, b, bias, code)

@@ -74,6 +74,19 @@ def test_a_row_does_not_depend_on_the_other_rows(dtype):
         assert np.array_equal(few, whole[:, first:last])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", (1, 4, 7, 8, 13))
+def test_few_columns_have_the_bits_of_many(columns, dtype):
+    dy, x = _normal((40, 70), dtype), _normal((40, 100), dtype, 1)
+    whole = linear_backward_weight(dy, x)
+    few = np.ascontiguousarray(x[:, :columns])
+    assert np.array_equal(linear_backward_weight(dy, few), whole[:, :columns])
+    total = _normal((70, columns), dtype, 2)
+    expected = total + whole[:, :columns]
+    linear_backward_weight(dy, few, accumulate=True, out=total)
+    assert np.array_equal(total, expected)
+
+
 @pytest.mark.parametrize("shape", ((3, 20, 5), (40, 20, 60), (64, 3, 10)))
 def test_infinities_and_nan_go_where_they_belong(shape):
     n, i, o = shape
@@ -118,6 +131,13 @@ def test_parts_of_the_backward_and_accumulation(rows, dtype):
     linear_backward_bias(dy, accumulate=True, out=into[1])
     assert np.allclose(into[0], 1 + dweight, atol=1e-5)
     assert np.allclose(into[1], 1 + dbias, atol=1e-5)
+
+
+def test_new_arrays_begin_at_a_cache_line():
+    a = _normal((9, 7), "float32")
+    made = matmul(a, a.T)
+    assert made.ctypes.data % 64 == 0
+    assert matmul(made, a).ctypes.data % 64 == 0
 
 
 def test_recorded_products_read_their_inputs_anew():
