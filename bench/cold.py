@@ -35,6 +35,16 @@ nn.fit(model, x, labels, epochs=1, progress=False)
 print(json.dumps(time.perf_counter() - start))
 """
 
+FIRST_CALL = """
+import json, time
+import numpy as np
+from fonio import kernels
+x = np.ones(100, np.float32)
+start = time.perf_counter()
+kernels.gelu(x)
+print(json.dumps(time.perf_counter() - start))
+"""
+
 # arrays of MNIST's shape; numbers that are drawn need no file, and take as much room
 MEMORY = """
 import json, pathlib, re
@@ -57,25 +67,48 @@ def import_seconds():
     return _median(IMPORT)
 
 
+def first_call_empty():
+    """One kernel's first call, when it has to be compiled."""
+    return _empty(FIRST_CALL)
+
+
+def first_call_filled():
+    """One kernel's first call, when its machine code is on disk."""
+    return _filled(FIRST_CALL)
+
+
 def first_fit_empty():
     """The first fit when every kernel has to be compiled."""
-    figures = []
-    for _ in range(2):
-        with tempfile.TemporaryDirectory() as cache:
-            figures.append(_run(FIRST_FIT, cache))
-    return min(figures)
+    return _empty(FIRST_FIT)
 
 
 def first_fit_filled():
     """The first fit of a process that finds every kernel on disk."""
-    with tempfile.TemporaryDirectory() as cache:
-        _run(FIRST_FIT, cache)
-        return _median(FIRST_FIT, cache)
+    return _filled(FIRST_FIT)
 
 
 def peak_megabytes():
     """The whole process at its highest, less the arrays of data."""
     return _run(MEMORY)
+
+
+def peak_bytes():
+    """Return the same in bytes."""
+    return _run(MEMORY) * 1e6
+
+
+def _empty(code):
+    figures = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as cache:
+            figures.append(_run(code, cache))
+    return min(figures)
+
+
+def _filled(code):
+    with tempfile.TemporaryDirectory() as cache:
+        _run(code, cache)
+        return _median(code, cache)
 
 
 def _median(code, cache=None):

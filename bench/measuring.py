@@ -17,6 +17,7 @@ import numpy as np
 
 SLICE = 0.3e-3
 LEAST_ROUNDS = 7
+FEWEST_ROUNDS = 3  # of calls so long that seven rounds would take three times the time given
 MOST_ROUNDS = 4000
 
 
@@ -72,15 +73,29 @@ def rotate(calls):
     return Repeats(run)
 
 
-def compare(sides, seconds=2.0, slice_seconds=SLICE, threads=1, rest=0.0):
+def as_side(side):
+    """Make `Repeats` of a callable or a list of callables."""
+    if isinstance(side, Repeats):
+        return side
+    if not callable(side):
+        return rotate(side)
+
+    def run(times):
+        for _ in repeat(None, times):
+            side()
+
+    return Repeats(run)
+
+
+def compare(sides, seconds=2.0, slice_seconds=SLICE, threads=1, rest=0.0, packages=()):
     """Compare {name: side}; the first side is the one that the others are divided by.
 
     A side is a callable, a list of callables (taken in turn), or `Repeats`. `threads=None` leaves
     every library alone. `rest` is a pause before each slice, and a call that is not timed: with
     several threads the pool of one side would else spin on while the next is timed.
     """
-    sides = {name: _repeats(side) for name, side in sides.items()}
-    with limited_to(threads), _no_garbage():
+    sides = {name: as_side(side) for name, side in sides.items()}
+    with limited_to(threads, packages), _no_garbage():
         counts = {name: _slice_length(side, slice_seconds) for name, side in sides.items()}
         samples = _interleave(sides, counts, seconds, rest)
     ratios = samples / samples[:, :1]
@@ -107,8 +122,11 @@ def median_interval(values, resamples=500, seed=0):
 
 
 @contextmanager
-def limited_to(threads):
-    """Limit every loaded library to so many threads while inside; None leaves them alone."""
+def limited_to(threads, packages=()):
+    """Limit every loaded library to so many threads while inside; None leaves them alone.
+
+    packages: other copies of fonio.
+    """
     if threads is None:
         yield
         return
@@ -117,9 +135,9 @@ def limited_to(threads):
             from threadpoolctl import threadpool_limits
 
             undo.enter_context(threadpool_limits(limits=threads))
-        for module in ("torch", "fonio.kernels"):
-            if module in sys.modules:
-                library = sys.modules[module]
+        loaded = [sys.modules[name] for name in ("torch", "fonio.kernels") if name in sys.modules]
+        for library in (*loaded, *(package.kernels for package in packages)):
+            if hasattr(library, "set_num_threads"):
                 undo.callback(library.set_num_threads, library.get_num_threads())
                 library.set_num_threads(threads)
         yield
@@ -143,19 +161,6 @@ def _no_garbage():
             gc.enable()
 
 
-def _repeats(side):
-    if isinstance(side, Repeats):
-        return side
-    if not callable(side):
-        return rotate(side)
-
-    def run(times):
-        for _ in repeat(None, times):
-            side()
-
-    return Repeats(run)
-
-
 def _timed(side, times):
     start = time.perf_counter()
     side.run(times)
@@ -174,7 +179,9 @@ def _slice_length(side, slice_seconds):
     side.run(1)
     times = 1
     while True:
-        took = min(_timed(side, times) for _ in range(3))
+        took = _timed(side, times)
+        if took < 10 * slice_seconds:
+            took = min(took, *(_timed(side, times) for _ in range(2)))
         if took >= slice_seconds / 2:
             return max(1, round(times * slice_seconds / took))
         times = max(2 * times, int(times * min(100, 0.8 * slice_seconds / max(took, 1e-9))))
@@ -183,8 +190,10 @@ def _slice_length(side, slice_seconds):
 def _interleave(sides, counts, seconds, rest):
     """(rounds, sides): seconds a call, every other round in reversed order."""
     order = list(sides)
-    samples, deadline = [], time.perf_counter() + seconds
-    while len(samples) < LEAST_ROUNDS or time.perf_counter() < deadline:
+    samples, begin = [], time.perf_counter()
+    while (spent := time.perf_counter() - begin) < seconds or len(samples) < LEAST_ROUNDS:
+        if spent > 3 * seconds and len(samples) >= FEWEST_ROUNDS:
+            break
         if len(samples) == MOST_ROUNDS:
             break
         took = {name: _rested(sides[name], counts[name], rest) for name in order}

@@ -5,10 +5,14 @@ its own, whose environment and processor cores are given here.
 """
 
 import os
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 PEERS = {"numpy": "numpy", "torch": "torch", "jax": "jax", "sklearn": "scikit-learn"}
+
+NAMES = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn"}
+HOW_TO_INSTALL = "pip install 'fonio[peers]'"
 
 POOLS = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")
 
@@ -32,6 +36,32 @@ def find(name):
         if error.name == name:
             return None
         raise  # installed and broken: that is to be seen
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Why there is no side of a peer."""
+
+    reason: str  # "not installed", "fails: ..."
+    remedy: str = ""
+
+    def __str__(self):
+        return f"{self.reason}, {self.remedy}" if self.remedy else self.reason
+
+
+def build(name, make):
+    """Return make(), a side that has run once; Absent where the peer is missing or fails."""
+    from .measuring import as_side
+
+    try:
+        if find(name) is None:
+            return Absent("not installed", HOW_TO_INSTALL)
+        side = as_side(make())
+        side.run(1)
+    except Exception as error:  # whatever a peer raises is a figure of its own
+        first = (str(error).strip().splitlines() or [""])[0]
+        return Absent(f"fails: {type(error).__name__}: {first}"[:120])
+    return side
 
 
 def versions():

@@ -26,3 +26,8 @@ def seconds(value):
         if value * scale >= 1:
             return f"{value * scale:.3g} {unit}"
     return f"{value * 1e9:.3g} ns"
+
+
+def amount(value, unit):
+    """A figure in its unit: seconds or bytes."""
+    return seconds(value) if unit == "s" else f"{value / 1e6:.1f} MB"

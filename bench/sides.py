@@ -6,11 +6,15 @@ from . import peers
 from .measuring import Repeats
 
 
-def recorded(*calls):
-    """One side: the calls recorded in order and replayed; None where they launch no kernels."""
-    from fonio.kernels import record
+def recorded(*calls, package=None):
+    """One side: the calls recorded in order and replayed; None where they launch no kernels.
 
-    with record() as recording:
+    package: the copy of fonio that the calls are of, if not the installed one.
+    """
+    if package is None:
+        import fonio as package
+
+    with package.kernels.record() as recording:
         for call in calls:
             call()
     return Repeats(recording.replay, calls=len(calls)) if len(recording) else None

@@ -7,6 +7,7 @@ order; the data set has 4096 rows, so that no branch predictor learns a batch.
 
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 
@@ -66,10 +67,12 @@ def tanh_net(batch):
     return Net((4, 32, 16, 4), batch, activation="tanh", optimizer="adam", rate=1e-3)
 
 
-def model(net):
-    """The net as fonio.nn modules with the weights of `net.weights()`."""
-    from fonio import nn
+def model(net, package=None):
+    """The net as fonio.nn modules with the weights of `net.weights()`.
 
+    package: another copy of fonio than the installed one.
+    """
+    nn = import_module(".nn", _name(package))
     last, stack = len(net.layers()) - 1, []
     for number, ((i, o), (weight, bias)) in enumerate(
         zip(net.layers(), net.weights(), strict=True)
@@ -84,24 +87,28 @@ def model(net):
     return nn.Sequential(*stack)
 
 
-def ours(net):
+def _name(package):
+    return "fonio" if package is None else package.__name__
+
+
+def ours(net, package=None):
     """Our side: the step as `fit` records it, gather and all, replayed."""
-    from fonio.nn.steps import RecordedStep
+    recorded_step = import_module(".nn.steps", _name(package)).RecordedStep
+    run, state, made, last = training_step(net, package=package)
+    return Repeats(recorded_step(run, state, made), result=lambda: float(last[0]))
 
-    run, state, made, last = training_step(net)
-    return Repeats(RecordedStep(run, state, made), result=lambda: float(last[0]))
 
-
-def training_step(net, target="cpu"):
+def training_step(net, target="cpu", package=None):
     """Return run() for one step, all that it changes, the model, and the array of its last loss."""
-    from fonio import kernels, nn
-    from fonio.kernels import arrays
-    from fonio.nn.losses import make_loss
-    from fonio.nn.replay import gather_items, gather_rows
-    from fonio.nn.steps import step_state, train_once
+    name = _name(package)
+    kernels, nn = import_module(".kernels", name), import_module(".nn", name)
+    replay, taken = import_module(".nn.replay", name), import_module(".nn.steps", name)
+    make_loss = import_module(".nn.losses", name).make_loss
 
-    made = model(net).to(target)
-    put = partial(arrays.put, made.anchor)
+    made, put = model(net, package), np.asarray
+    if target != "cpu":
+        made = made.to(target)
+        put = partial(kernels.arrays.put, made.anchor)
     x, labels, order = map(put, net.data())
     order, n = order.reshape(-1), net.batch
     batch, targets = put(np.empty((n, x.shape[1]), np.float32)), put(np.empty(n, np.int64))
@@ -110,13 +117,13 @@ def training_step(net, target="cpu"):
     optimizer = {"sgd": nn.SGD, "adam": nn.Adam}[net.optimizer](made.parameters(), lr=net.rate)
 
     def run():
-        gather_rows(n, batch, x, order, cursor)
-        gather_items(n, targets, labels, order, cursor)
-        _, value = train_once(made, loss, optimizer, batch, targets)
+        replay.gather_rows(n, batch, x, order, cursor)
+        replay.gather_items(n, targets, labels, order, cursor)
+        _, value = taken.train_once(made, loss, optimizer, batch, targets)
         kernels.copy(value, out=last)
         following(1, cursor, n, order.size)
 
-    return run, [cursor, last, *step_state(made, optimizer)], made, last
+    return run, [cursor, last, *taken.step_state(made, optimizer)], made, last
 
 
 def _next_batch(start, stop, cursor, rows, length):

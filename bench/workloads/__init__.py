@@ -10,7 +10,8 @@ from . import (
     normalization,
     optimizers,
 )
-from .table import Workload, register, workloads
+from .programs import programs
+from .table import Workload, absent, register, workloads
 
 FAMILIES = (
     elementary,
@@ -23,4 +24,4 @@ FAMILIES = (
     optimizers,
 )
 
-__all__ = ["FAMILIES", "Workload", "register", "workloads"]
+__all__ = ["FAMILIES", "Workload", "absent", "programs", "register", "workloads"]

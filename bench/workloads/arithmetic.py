@@ -4,9 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from fonio import kernels
-
-from .table import Workload, register
+from .table import Workload, kernels, register
 
 SIZES = ((65536,), (1 << 24,))
 TEST_SIZES = ((0,), (1,), (3, 5), (67,), (2, 3, 11))

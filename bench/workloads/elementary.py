@@ -5,9 +5,8 @@ from functools import partial
 import numpy as np
 from scipy import special
 
-from fonio import kernels
-
-from .table import Workload, register
+from . import flops
+from .table import Workload, kernels, register
 
 SIZES = ((64, 256), (1_000_000,))
 ODD = ((0,), (1,), (7,), (33, 5), (3, 0, 2), (3, 17, 5))
@@ -61,6 +60,7 @@ def _row(name, value, smallest):
         test_sizes=ODD,
         peers={**peers, "torch": partial(_torch, name)},
         tolerance={"float32": 5e-7, "float64": 2e-15},
+        flops=flops.each(name),
         bytes=lambda size, itemsize: 2 * itemsize * int(np.prod(size)),
         in_place=(0,),
     )

@@ -5,9 +5,8 @@ from functools import partial
 import numpy as np
 from scipy import special
 
-from fonio import kernels
-
-from .table import Workload, register
+from . import flops
+from .table import Workload, kernels, register
 
 ROWS = ((64, 10), (32, 2), (128, 1000))
 ODD_ROWS = ((1, 1), (3, 2), (17, 10), (16, 32), (5, 33), (33, 65), (2, 200))
@@ -145,6 +144,11 @@ def _torch_number(name, output, target, weight):
     return call
 
 
+def _labels_traffic(size, itemsize):
+    rows, classes = size  # logits, their gradient, two weights, the loss, labels
+    return itemsize * (2 * rows * classes + rows + classes + 1) + 8 * rows
+
+
 def _once(arrays):
     return lambda size, itemsize: arrays * itemsize * int(np.prod(size))
 
@@ -160,6 +164,7 @@ for _name, _function in (("softmax", special.softmax), ("log_softmax", special.l
             sizes=ROWS,
             test_sizes=((0, 3), *ODD_ROWS),
             peers={"torch": partial(_torch_rows, _name)},
+            flops=flops.each(_name),
             bytes=_once(2),
             in_place=(0,),
         ),
@@ -173,6 +178,7 @@ for _name, _function in (("softmax", special.softmax), ("log_softmax", special.l
             before=_logits_of if _name == "softmax" else None,  # log_softmax of its y is y
             sizes=ROWS,
             test_sizes=((0, 3), *ODD_ROWS),
+            flops=flops.each(f"{_name}_backward"),
             bytes=_once(3),
             in_place=(0, 1),
         ),
@@ -188,7 +194,8 @@ register(
         sizes=ROWS,
         test_sizes=ODD_ROWS,
         peers={"torch": _torch_cross_entropy},
-        bytes=_once(2),
+        flops=flops.each("cross_entropy"),
+        bytes=_labels_traffic,
     )
 )
 
@@ -203,6 +210,7 @@ for _name, _formula in FORMULAS.items():
             sizes=FLAT,
             test_sizes=ODD_FLAT,
             peers={"torch": partial(_torch_number, _name)},
-            bytes=_once(3),
+            flops=flops.each(_name),
+            bytes=lambda size, itemsize: itemsize * (3 * int(np.prod(size)) + size[0] + 1),
         )
     )

@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from fonio import kernels
-
-from .table import Workload, register
+from . import flops
+from .table import Workload, kernels, register
 
 SIZES = ((64, 256), (1_000_000,))
 ODD = ((0,), (1,), (7,), (64,), (65,), (33, 5), (3, 17, 5), (5, 200))
@@ -104,6 +103,7 @@ register(
         sizes=SIZES,
         test_sizes=ODD,
         peers={"torch": _torch_dropout},
+        flops=flops.each("dropout"),
         bytes=lambda size, itemsize: 2 * itemsize * _elements(size),
         in_place=(0,),
     ),
@@ -117,6 +117,7 @@ register(
         before=lambda dy, *key: (np.ones_like(dy), *key),
         sizes=SIZES,
         test_sizes=ODD,
+        flops=flops.each("dropout"),
         bytes=lambda size, itemsize: 2 * itemsize * _elements(size),
         in_place=(0,),
     ),
@@ -141,6 +142,7 @@ register(
         sizes=((60_000,),),
         test_sizes=((0,), (1,), (2,), (100,)),
         peers={"numpy": _numpy_shuffle},
+        checkable=lambda size: _elements(size) <= 1000,  # Python, an element at a time
         bytes=lambda size, itemsize: 16 * _elements(size),
         out_argument=False,
         nan=False,

@@ -1,12 +1,11 @@
 """Rows of the table for matrix products: matmul, and a linear layer forward and backward."""
 
 from functools import partial
+from math import prod
 
 import numpy as np
 
-from fonio.kernels import matrix
-
-from .table import Workload, register
+from .table import Workload, kernels, register
 
 MLP = (
     (64, 784, 256),
@@ -90,8 +89,8 @@ def _torch_linear(x, weight, bias, activation):
 
 
 def _traffic(*shapes):
-    """Return bytes(size, itemsize): every array of these index pairs is read or written once."""
-    return lambda size, itemsize: itemsize * sum(size[p] * size[q] for p, q in shapes)
+    """Return bytes(size, itemsize): every array of these axes is read or written once."""
+    return lambda size, itemsize: itemsize * sum(prod(size[i] for i in axes) for axes in shapes)
 
 
 def _product(m, k, n):
@@ -104,7 +103,7 @@ register(
     Workload(
         name="matmul",
         group="matrix",
-        call=matrix.matmul,
+        call=kernels.matmul,
         reference=_matmul_reference,
         inputs=_matmul_inputs,
         sizes=((128, 784, 512), (512, 512, 512), (1024, 1024, 1024)),
@@ -116,7 +115,7 @@ register(
     Workload(
         name="linear",
         group="matrix",
-        call=matrix.linear,
+        call=kernels.linear,
         reference=_linear_reference,
         inputs=_linear_inputs,
         sizes=MLP,
@@ -131,26 +130,26 @@ register(
     Workload(
         name="linear_backward",
         group="matrix",
-        call=matrix.linear_backward,
+        call=kernels.linear_backward,
         reference=_backward_reference,
         inputs=_backward_inputs,
-        forward=matrix.linear,
+        forward=kernels.linear,
         sizes=MLP,
         test_sizes=ODD,
         peers={
             "numpy": _numpy(lambda dy, x, weight: (dy @ weight, dy.T @ x, dy.sum(0))),
             "torch": _torch(lambda dy, x, weight: (dy @ weight, dy.T @ x, dy.sum(0))),
         },
-        flops=lambda *size: 2 * _product(*size),
-        bytes=lambda size, itemsize: 2 * _ONCE(size, itemsize),
+        flops=lambda n, i, o: 2 * _product(n, i, o) + n * o,
+        bytes=_traffic((0, 2), (0, 1), (0, 1), (1, 2), (1, 2), (2,)),
     ),
     Workload(
         name="linear_backward_input",
         group="matrix",
-        call=matrix.linear_backward_input,
+        call=kernels.linear_backward_input,
         reference=lambda dy, weight: np.einsum("no,oi->ni", *_double(dy, weight)),
         inputs=partial(_backward_inputs, wanted="dy weight"),
-        forward=lambda x, weight: matrix.linear(x, weight),
+        forward=lambda x, weight: kernels.linear(x, weight),
         before=lambda dy, weight: (np.ones((len(dy), weight.shape[1])), weight),
         sizes=MLP,
         test_sizes=ODD,
@@ -161,10 +160,10 @@ register(
     Workload(
         name="linear_backward_weight",
         group="matrix",
-        call=matrix.linear_backward_weight,
+        call=kernels.linear_backward_weight,
         reference=lambda dy, x: np.einsum("no,ni->oi", *_double(dy, x)),
         inputs=partial(_backward_inputs, wanted="dy x"),
-        forward=lambda weight, x: matrix.linear(x, weight),
+        forward=lambda weight, x: kernels.linear(x, weight),
         before=lambda dy, x: (np.ones((dy.shape[1], x.shape[1])), x),
         sizes=MLP,
         test_sizes=ODD,
@@ -178,10 +177,10 @@ register(
     Workload(
         name="linear_backward_bias",
         group="matrix",
-        call=matrix.linear_backward_bias,
+        call=kernels.linear_backward_bias,
         reference=lambda dy: _double(dy)[0].sum(0),
         inputs=partial(_backward_inputs, wanted="dy"),
-        forward=lambda bias, dy: matrix.linear(
+        forward=lambda bias, dy: kernels.linear(
             np.ones((len(dy), 1)), np.ones((len(bias), 1)), bias
         ),
         before=lambda dy: (np.ones(dy.shape[1]), dy),
@@ -192,6 +191,6 @@ register(
             "torch": _torch(lambda dy: dy.sum(0)),
         },
         flops=lambda n, i, o: n * o,
-        bytes=_traffic((0, 2)),
+        bytes=_traffic((0, 2), (2,)),
     ),
 )

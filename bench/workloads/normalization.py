@@ -7,9 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from fonio import kernels
-
-from .table import Workload, register
+from . import flops
+from .table import Workload, kernels, register
 
 COLUMNS = ((4096, 512), (100, 32), (128, 256))
 SIZES = (*COLUMNS, (64, 64, 128))  # the last is (N, C, L)
@@ -137,6 +136,7 @@ register(
         sizes=SIZES,
         test_sizes=(*EMPTY, *ODD),
         peers={"numpy": lambda x: partial(x.sum, (0, *range(2, x.ndim)))},
+        flops=flops.each("column_sum"),
         bytes=_once(1),
     ),
     Workload(
@@ -148,6 +148,7 @@ register(
         sizes=COLUMNS,
         test_sizes=((1, 1), *ODD_COLUMNS),
         peers={"numpy": lambda x: lambda: (x.mean(0), x.var(0))},
+        flops=flops.each("column_moments"),
         bytes=_once(1),
     ),
     Workload(
@@ -159,6 +160,7 @@ register(
         sizes=SIZES,
         test_sizes=ODD,
         peers={"torch": _torch_forward},
+        flops=flops.each("batchnorm"),
         bytes=_once(2),
     ),
     Workload(
@@ -171,6 +173,7 @@ register(
         sizes=SIZES,
         test_sizes=ODD,
         peers={"torch": _torch_backward},
+        flops=flops.each("batchnorm_backward"),
         bytes=_once(3),
     ),
     Workload(
@@ -182,6 +185,7 @@ register(
         sizes=SIZES,
         test_sizes=(*EMPTY, *ODD),
         peers={"torch": _torch_inference},
+        flops=flops.each("batchnorm_inference"),
         bytes=_once(2),
         in_place=(0,),
     ),
@@ -193,6 +197,7 @@ register(
         inputs=_update_inputs,
         sizes=((100, 32),),
         test_sizes=ODD,
+        flops=lambda *size: 8 * size[1],
         bytes=lambda size, itemsize: 6 * itemsize * size[1],
         out_argument=False,
         nan=False,

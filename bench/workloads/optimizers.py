@@ -4,9 +4,8 @@ from functools import partial
 
 import numpy as np
 
-from fonio import kernels
-
-from .table import Workload, register
+from . import flops
+from .table import Workload, kernels, register
 
 SIZES = ((4610,), (203_530,))
 ODD = ((0,), (1,), (7,), (33, 5), (4097,))
@@ -95,6 +94,7 @@ def _row(name, reference, inputs, arrays, peer=None):
         sizes=SIZES,
         test_sizes=ODD,
         peers={"torch": peer} if peer else {},
+        flops=flops.each(name),
         bytes=lambda size, itemsize: arrays * itemsize * int(np.prod(size)),
         out_argument=False,
     )
@@ -133,7 +133,7 @@ register(
         "clip_grad_norm",
         _clip_norm,
         lambda rng, size, dtype: (*_normal(rng, size, dtype, 1), 1.5),
-        3,
+        2,
         _torch_clip,
     ),
     _row(
