@@ -89,7 +89,8 @@ class NumbaDevice:
         from numba.cuda.cudadrv import driver
 
         self._driver, self.core_launch = driver.driver, launch
-        self._threads = threading.local()
+        self._threads, self._forked = threading.local(), False
+        os.register_at_fork(after_in_child=self._after_fork)
         context = self.cuda.current_context()  # the primary context, which other libraries share
         self.number = context.device.id
         self._core = Device(self.number)
@@ -107,9 +108,17 @@ class NumbaDevice:
         """Make this device's context current in the calling thread: the driver keeps one each."""
         if getattr(self._threads, "entered", False):
             return
+        if self._forked:
+            raise RuntimeError(
+                "cuda: this process was forked from one that used CUDA, where it cannot go on; "
+                "start it by 'spawn'"
+            )
         if self.cuda.current_context().device.id != self.number:
             self.cuda.current_context(self.number)
         self._threads.entered = True
+
+    def _after_fork(self):
+        self._threads, self._forked = threading.local(), True
 
     def interface_of(self, value):
         """Return the CUDA array interface of another library's array, once it is written."""

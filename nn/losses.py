@@ -60,7 +60,7 @@ def check_model(loss, model):
 
 def prepare_targets(loss, y, outputs, dtype, where="fit"):
     """Return targets as the loss takes them: labels (N,) int64, or (N, O) numbers."""
-    y = np.asarray(y)
+    y = np.asarray(arrays.on_host(y))
     if y.dtype.kind not in "iufb":
         raise TypeError(f"{where}: y has dtype {y.dtype}, expected numbers")
     if not (isinstance(loss, Loss) and loss.classes):

@@ -151,7 +151,11 @@ class Step:
 
 
 def _copy_in(name, batch, given):
-    given = np.asarray(arrays.on_host(given))
+    """Copy a batch in; one that lies on the model's device already never visits the host."""
+    if arrays.is_foreign(given):
+        given = arrays.check_array("step", name, given)
+    if arrays.device_of(given) is None or arrays.device_of(batch) is None:
+        given = np.asarray(arrays.on_host(given))
     if given.shape != batch.shape:
         if given.size != batch.size or given.ndim > batch.ndim + 1:
             raise ValueError(f"step: {name} has shape {given.shape}, expected {batch.shape}")

@@ -222,7 +222,7 @@ def _check_validation(model, loss, validation):
 def _weights(name, weights, count, dtype):
     if weights is None:
         return None
-    weights = np.ascontiguousarray(weights, dtype)
+    weights = np.ascontiguousarray(arrays.on_host(weights), dtype)
     if weights.shape != (count,):
         raise ValueError(f"fit: {name} has shape {weights.shape}, expected ({count},)")
     if not (np.isfinite(weights).all() and (weights >= 0).all()):

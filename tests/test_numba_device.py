@@ -1,7 +1,9 @@
 """What NumbaDevice asks of the driver, in which order and on which stream, without a GPU."""
 
 import gc
+import os
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -135,8 +137,6 @@ def test_assignments_are_never_recorded(both):
 def test_a_launch_gets_its_arguments_as_they_lie(both):
     gpu, fake = both
     x = ones(gpu, 6, 8)
-    gpu.capability = (9, 0)
-    kernels.dropout(x, 0.25, seed=3, step=2)
     view = x.T[::-1, 2:]
     code = gpu.compile(lambda a: None, {"launch_bounds": 64}, ())
     gpu.prepare("name", code, (3, 2), 64, (), None, ()).run()
@@ -248,6 +248,35 @@ def test_a_recording_keeps_all_its_memory(both):
 
 
 # threads
+
+
+def test_a_forked_process_is_told(both):
+    gpu, _ = both
+    x = ones(gpu, 9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of other threads
+        child = os.fork()
+    if child == 0:
+        try:
+            x.copy_to_host()
+        except RuntimeError as error:
+            os._exit(42 if "forked from one that used CUDA" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 42
+    assert x.copy_to_host().sum() == 9
+
+
+def test_a_step_takes_batches_that_lie_on_the_device(both):
+    gpu, fake = both
+    model = nn.Sequential(nn.Linear(5, 3)).to("cuda")
+    step = nn.step(model, "cross_entropy", nn.SGD(model.parameters()), 8)
+    x, y = ones(gpu, 8, 5), device.from_host(gpu, np.zeros(8, np.int64))
+    step(x, y)
+    before = len(fake.log)
+    step._step = lambda: None  # without kernels a replay cannot be proven
+    step(x, y)
+    copies = [entry for entry in fake.log[before:] if entry[0].startswith("cuMemcpy")]
+    assert copies == [("cuMemcpyDtoD", 160), ("cuMemcpyDtoD", 64), ("cuMemcpyDtoH", 4)]
 
 
 def test_each_thread_enters_the_context_once(both):
