@@ -91,15 +91,13 @@ class KernelCase:
         call, drawn = self.call(package), drawn or self.drawn()
         if not self.workload.out_argument:
             return [partial(call, *inputs) for inputs in drawn]
-        outs = outs or self.outs(drawn)
+        outs = outs or self.outs(drawn, call)
         pairs = zip(drawn, outs, strict=True)
         return [partial(call, *inputs, out=out) for inputs, out in pairs]
 
-    def outs(self, drawn):
+    def outs(self, drawn, call):
         """Return the outputs of each set of inputs, or None where `out` is not taken."""
-        if not self.workload.out_argument:
-            return None
-        return [self.workload.call(*inputs) for inputs in drawn]
+        return [call(*inputs) for inputs in drawn] if self.workload.out_argument else None
 
     def sides(self, package=None):
         """Two sides: the kernels replayed, and called from Python with all checks."""
@@ -112,13 +110,13 @@ class KernelCase:
 
         Arrays of their own would differ in alignment, which is worth some per cent.
         """
-        drawn = self.drawn()
-        outs = self.outs(drawn)
-        sides = []
+        drawn, outs, sides = self.drawn(), None, []
         for package in packages:
-            if self.call(package) is None:
+            call = self.call(package)
+            if call is None:
                 sides.append(None)
                 continue
+            outs = outs or self.outs(drawn, call)
             calls = self.calls(package, drawn, outs)
             sides.append(recorded(*calls, package=package) or calls)
         return sides

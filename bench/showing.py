@@ -1,21 +1,28 @@
 """What a person sees of a long command: a bar, or lines where no one watches; times in words."""
 
+import time
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 SCALES = (("s", 1.0), ("ms", 1e3), ("us", 1e6))
 
 
+LINES_APART = 5.0  # seconds, where no one watches
+
+
 def steps_shown(items, name_of=str):
-    """Go through items under a bar; where no one watches, with a line for each."""
-    console = Console(stderr=True)
+    """Go through items under a bar; where no one watches, with a line every few seconds."""
+    console, spoke = Console(stderr=True), time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         task = progress.add_task("", total=len(items))
-        for item in items:
+        for number, item in enumerate(items):
             progress.update(task, description=name_of(item))
-            if not console.is_terminal:
-                console.print(name_of(item), markup=False, highlight=False)
+            if not console.is_terminal and time.monotonic() - spoke > LINES_APART:
+                spoke = time.monotonic()
+                line = f"{number + 1} of {len(items)}: {name_of(item)}"
+                console.print(line, markup=False, highlight=False)
             yield item
             progress.advance(task)
 

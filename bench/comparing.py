@@ -1,0 +1,138 @@
+"""Two commits in one process: each case's sides interleaved on the same arrays, ratios of pairs.
+
+The rule: a difference counts when it is there twice: a kernel's machine code may lie well or badly
+in one process, so what seems slower is measured again in a fresh one, loaded in the other order.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+
+from . import peers
+from .answers import WrongAnswer
+from .commits import ROOT, Commit, load
+from .measuring import Interval, compare, noise_floor
+
+BOUND = 1.02  # slower than this is named, where the interval is clear of 1
+NOISE_CASES = 3
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One case at two commits: the head's time over the base's, or why there is none."""
+
+    name: str
+    ratio: Interval | None = None
+    seconds: float = 0.0  # of a call at the head
+    why: str = ""
+    wrong: bool = False  # the head's answer is wrong, or it fails: worse than slow
+
+    def slower(self, bound=BOUND, clear_of=1.0):
+        """Tell whether the head is slower than the bound allows, beyond doubt."""
+        return self.ratio is not None and self.ratio.median > bound and self.ratio.low > clear_of
+
+    def faster(self, bound=BOUND):
+        """Tell whether the head is faster by as much, beyond doubt."""
+        return self.ratio is not None and self.ratio.median < 1 / bound and self.ratio.high < 1
+
+
+class Pair:
+    """Two commits loaded into this process."""
+
+    def __init__(self, base: Commit, head: Commit, head_first=False):
+        self.base, self.head = base, head
+        again = "_again" if base.module == head.module else ""
+        if head_first:
+            self.new = load(head, again)
+        self.old = load(base)
+        if not head_first:
+            self.new = load(head, again)
+
+    def verdict(self, case, seconds):
+        """Compare one case; what fails becomes a word, not an error."""
+        try:
+            case.check(self.new)
+        except WrongAnswer as error:
+            return Verdict(case.name, why=f"wrong: {error}", wrong=True)
+        except Exception as error:
+            if self._lacks(case, self.new):
+                return Verdict(case.name, why="gone")
+            return Verdict(case.name, why=f"fails: {_first_line(error)}", wrong=True)
+        try:
+            old, new = case.compared((self.old, self.new))
+        except Exception as error:  # an older fonio may lack what a program needs
+            return Verdict(case.name, why=f"not comparable: {_first_line(error)}")
+        if old is None:
+            return Verdict(case.name, why="new")
+        result = self._compared({"base": old, "head": new}, case, seconds)
+        return Verdict(case.name, result.ratios["head"], result.seconds["head"].median)
+
+    def _lacks(self, case, package):
+        return hasattr(case, "call") and case.call(package) is None
+
+    def _compared(self, sides, case, seconds):
+        packages = (self.old, self.new)
+        return compare(sides, seconds, case.slice_seconds, packages=packages)
+
+    def noise(self, cases, seconds):
+        """Return the head against itself: [Interval, ...] of the first cases."""
+        found = []
+        for case in cases[:NOISE_CASES]:
+            (side,) = case.compared((self.new,))
+            if side is not None:
+                packages = (self.old, self.new)
+                found.append(noise_floor(side, seconds, packages=packages))
+        return found
+
+
+def _first_line(error):
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:120]
+
+
+def again(base, head, names, seconds):
+    """Measure the named cases in a fresh process, loaded in the other order: {name: Verdict}."""
+    task = {
+        "base": [base.sha, base.shown, str(base.folder), str(base.code)],
+        "head": [head.sha, head.shown, str(head.folder), str(head.code)],
+        "names": names,
+        "seconds": seconds,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "ab-again"],
+        input=json.dumps(task),
+        cwd=ROOT,
+        env=peers.environment(threads=1),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    rows = json.loads(done.stdout.splitlines()[-1])
+    return {
+        row["name"]: Verdict(**{**row, "ratio": row["ratio"] and Interval(**row["ratio"])})
+        for row in rows
+    }
+
+
+def measure_again(task):
+    """Do what `again` asks, in this process; return plain data."""
+    from pathlib import Path
+
+    from .cases import cases
+
+    base, head = (
+        Commit(sha, shown, Path(folder), Path(code))
+        for sha, shown, folder, code in (task["base"], task["head"])
+    )
+    pair = Pair(base, head, head_first=True)
+    wanted = [case for case in cases() if case.name in task["names"]]
+    return [asdict(pair.verdict(case, task["seconds"])) for case in wanted]
+
+
+def lesser(first, second):
+    """Return of two verdicts on one case the one that is nearer to no difference."""
+    if first.ratio is None or second.ratio is None:
+        return second
+    return min(first, second, key=lambda verdict: abs(verdict.ratio.median - 1))
