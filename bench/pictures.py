@@ -141,7 +141,7 @@ def fast_share(ratios, wrong=0):
 def threads(figures):
     """Times as fast with more threads: {name: {threads: seconds}}."""
     axes = _axes(7.2, 0.9 + 0.35 * len(figures))
-    for place, (name, times) in enumerate(figures.items()):
+    for place, times in enumerate(figures.values()):
         counts = sorted(times, key=int)
         base = times[counts[0]]
         for count, colour in zip(counts[1:], COLOURS, strict=False):

@@ -32,13 +32,13 @@ def update(name, section, figures, machine=None):
     return path
 
 
-def machines():
-    """Names of the machines with results of the table's cases, the latest first."""
+def machines(section="cases"):
+    """Names of the machines that have figures in a section, the latest first."""
     found = []
     for path in RESULTS.glob("*.json"):
-        if not path.name.startswith("gpu"):
+        if not path.name.startswith(("gpu", "latest")):
             stored = json.loads(path.read_text("utf-8"))
-            if stored.get("cases"):
+            if stored.get(section):
                 found.append((stored["machine"].get("date", ""), path.stem))
     return [name for _, name in sorted(found, reverse=True)]
 

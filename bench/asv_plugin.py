@@ -1,0 +1,77 @@
+"""asv's pages made to work without the internet, under a home page of our own.
+
+`asv publish` writes an index.html that loads its scripts from three other sites. This plugin puts
+copies beside it, points the page at them, names it commits.html, and writes the report to
+index.html.
+
+The rule: a published site loads nothing from elsewhere.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+try:
+    from asv.publishing import OutputPublisher
+except ModuleNotFoundError:  # the environments of commits import all of bench, and hold no asv
+    OutputPublisher = object
+
+SITE = Path(__file__).parent / "site"
+GRID = "commits.html"
+HERE = {  # the last part of an address -> our copy
+    "jquery-3.3.1.min.js": "jquery.min.js",
+    "jquery.flot.min.js": "jquery.flot.js",
+    "jquery.flot.time.min.js": "jquery.flot.time.js",
+    "jquery.flot.selection.min.js": "jquery.flot.selection.js",
+    "jquery.flot.categories.min.js": "jquery.flot.categories.js",
+    "jquery.flot.orderBars.js": "jquery.flot.orderBars.js",
+    "stupidtable.min.js": "stupidtable.min.js",
+    "md5.min.js": "md5.min.js",
+    "bootstrap.min.js": "bootstrap.min.js",
+    "bootstrap.min.css": "bootstrap.min.css",
+}
+_LOADED = re.compile(r'(src|href)="https?://[^"]*/([^"/]+\.(?:js|css))"[^>]*?(\s*/?>)')
+_TITLE = re.compile(r'<p class="navbar-text">.*?</p>', re.S)
+HOME = '<a class="navbar-brand" href="index.html">fonio</a>'
+STYLE = '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="site.css">'
+
+
+def point_here(page):
+    """Return asv's page with our copies of what it loads; an unknown address is an error."""
+
+    def replace(match):
+        attribute, name, end = match.groups()
+        if name not in HERE:
+            raise ValueError(f"asv's page loads {name}, of which bench/site/vendor has no copy")
+        return f'{attribute}="vendor/{HERE[name]}"{end}'
+
+    return _LOADED.sub(replace, page)
+
+
+def rewrite(folder, home):
+    """Make the pages that asv wrote into `folder` work alone, with `home` as the first page."""
+    shutil.copytree(SITE / "vendor", folder / "vendor", dirs_exist_ok=True)
+    shutil.copy(SITE / "site.css", folder)
+    grid = _TITLE.sub(HOME, point_here((folder / "index.html").read_text("utf-8")))
+    grid = grid.replace("<title>airspeed velocity</title>", "<title>fonio, by commit</title>")
+    (folder / GRID).write_text(grid.replace("</head>", f"{STYLE}</head>"), "utf-8")
+    (folder / "index.html").write_text(home, "utf-8")
+    (folder / "error.html").unlink(missing_ok=True)  # which says that a script did not load
+    feed = folder / "regressions.xml"
+    if feed.exists():
+        feed.write_text(feed.read_text("utf-8").replace("index.html#", f"{GRID}#"), "utf-8")
+
+
+class OfflineSite(OutputPublisher):
+    """The last publisher: everything that asv writes into its folder stands there before."""
+
+    name = "offline"
+    button_label = "Report"
+    description = "The report of the last measurements"
+    order = 99
+
+    @classmethod
+    def publish(cls, conf, repo, benchmarks, graphs, revisions):
+        from .report_page import page
+
+        rewrite(Path(conf.html_dir), page(site=True))

@@ -1,0 +1,145 @@
+"""Everything that is measured of a workload, in one process: what asv and the report read.
+
+A subject is a row of the table with its sizes, or a program. The rule: a figure that this machine
+cannot tell is None, never 0.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+# what every commit's time is divided by; another one begins new lines, too
+REFERENCE = "11ff40ced45838654344535581e54f77bcd26b07"
+VERSION = "1"  # of the way figures are taken: another begins a new line in their history
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FIRST_CALL_TIMEOUT = 120
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Cases that are measured in one process: {size: case}; a program's only size is ""."""
+
+    name: str
+    group: str
+    version: str
+    cases: dict
+    workload: object = None
+
+
+def subjects(pattern="", absent=False):
+    """List what can be measured, in the table's order; `absent`: what this fonio lacks, too."""
+    from . import cases, workloads
+
+    rows = workloads.absent() if absent else ()
+    lacking = [cases.KernelCase(row, size) for row in rows for size in row.sizes]
+    found = {}
+    for case in [*cases.cases(pattern), *lacking]:
+        workload = getattr(case, "workload", None)
+        name = workload.name if workload else case.name
+        size = "x".join(map(str, case.size)) if workload else ""
+        made = found.setdefault(name, Subject(name, case.group, case.version, {}, workload))
+        made.cases[size] = case
+    return list(found.values())
+
+
+def ends(subject):
+    """The same subject with its smallest and its largest size alone."""
+    ordered = sorted(subject.cases.items(), key=lambda item: (item[1].bytes, item[1].flops))
+    return Subject(
+        subject.name,
+        subject.group,
+        subject.version,
+        dict([ordered[0], ordered[-1]]),
+        subject.workload,
+    )
+
+
+def measure(subject, seconds=0.25, cold=True, reference=None):
+    """Measure a subject: a dictionary for JSON.
+
+    Without `cold` the cost of the first call is not asked; with it, no call of the workload may
+    have been made before in this process. reference: a commit to be compared with.
+    """
+    figures = {"name": subject.name, "group": subject.group, "version": subject.version}
+    if cold and subject.workload:
+        figures["compile"] = _timed_once(subject)
+    figures["sizes"] = {size: at_size(case, seconds) for size, case in subject.cases.items()}
+    if reference:
+        figures["against"] = against(list(subject.cases.values())[-1], reference, seconds)
+    if subject.workload:
+        from .machine_code import scalar_share
+
+        figures["scalar"] = scalar_share(getattr(subject.workload.call, "operation", None))
+        if cold:
+            figures["first_call"] = _in_a_fresh_process(subject)
+    return figures
+
+
+def at_size(case, seconds=0.25, with_peers=True):
+    """Return figures.measure of a case, and the scratch memory of a call."""
+    from .figures import measure
+    from .memory import scratch_bytes
+
+    found = measure(case, seconds, with_peers)
+    if "seconds" in found and hasattr(case, "calls"):
+        found["scratch"] = scratch_bytes(case.calls()[0])
+    return found
+
+
+def against(case, reference, seconds=0.25):
+    """Our time over that of another commit, both on the same arrays in this process; or None.
+
+    None where the commit is not in this clone, or lacks what the case needs.
+    """
+    import fonio
+
+    from .commands import BenchError
+    from .commits import commit, load
+    from .measuring import compare
+
+    if case.figure is not None:
+        return None
+    try:
+        other = load(commit(reference))
+        theirs, ours = case.compared((other, fonio))
+    except (BenchError, ImportError, AttributeError, TypeError):
+        return None
+    if theirs is None or ours is None:
+        return None
+    sides = {"reference": theirs, "fonio": ours}
+    return asdict(compare(sides, seconds, case.slice_seconds, packages=(other,)).ratios["fonio"])
+
+
+def _timed_once(subject):
+    """Seconds of a first call, at the smallest size."""
+    (case, *_) = ends(subject).cases.values()
+    inputs = case.workload.draw(case.size, case.dtype)
+    start = time.perf_counter()
+    case.workload.call(*inputs)
+    return time.perf_counter() - start
+
+
+def _in_a_fresh_process(subject):
+    """Seconds of the first call in a process that finds the machine code on disk."""
+    from .peers import environment
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from bench.metrics import main; main(sys.argv[1])"]
+        + [subject.name],
+        env={**environment(), "PYTHONPATH": ROOT},
+        capture_output=True,
+        text=True,
+        timeout=FIRST_CALL_TIMEOUT,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout)
+
+
+def main(name):
+    """Print the seconds of a workload's first call in this process."""
+    (subject,) = (s for s in subjects(name) if s.name == name)
+    print(json.dumps(_timed_once(subject)))
