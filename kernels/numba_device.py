@@ -25,6 +25,8 @@ _MISSING = (
     "(the CUDA driver comes with the system)"
 )
 
+_TOO_NEW = ("UNSUPPORTED_PTX_VERSION", "NO_BINARY_FOR_GPU", "INVALID_IMAGE")
+
 
 def import_cuda():
     """Import numba.cuda of numba-cuda, or raise a RuntimeError that says what to install."""
@@ -174,7 +176,17 @@ class NumbaDevice:
     def compile(self, function, options, kinds):
         """Compile a function, of (size, *args) or of these args alone, for these Numba types."""
         self.enter_thread()
-        return Code(self.cuda.jit(function, **options).compile(signature_of(function, kinds)))
+        try:
+            return Code(self.cuda.jit(function, **options).compile(signature_of(function, kinds)))
+        except Exception as error:
+            if not any(reason in str(error) for reason in _TOO_NEW):
+                raise
+            version = ".".join(map(str, self._driver.get_version()))
+            raise RuntimeError(
+                f"cuda: the driver, of CUDA {version}, cannot load what a newer compiler wrote "
+                f"({error}): install numba-cuda[cu{version.partition('.')[0]}] and "
+                f"cuda-toolkit=={version}.*, or a newer driver"
+            ) from error
 
     def prepare(self, name, code, grid, block, kinds, size, args):
         """Return a Launch of compiled code with these arguments; `size` None for one without."""
@@ -244,10 +256,10 @@ def _address(host):
 
 def _check_available():
     """Raise a RuntimeError that says which part is missing."""
-    from numba.cuda.cudadrv import driver, nvvm
+    from numba.cuda.cudadrv import driver, error, nvvm
 
     found = driver.driver
-    with contextlib.suppress(driver.CudaSupportError):
+    with contextlib.suppress(error.CudaSupportError):
         found.ensure_initialized()
     if found.initialization_error is not None:
         reason = " ".join(str(found.initialization_error).split())

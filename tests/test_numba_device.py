@@ -86,9 +86,6 @@ def test_out_of_memory_is_told_after_idle_memory_was_given_back(both):
         device.empty(gpu, 1000, np.uint8)
 
 
-# copies
-
-
 def test_copies_reach_the_right_bytes(both):
     gpu, fake = both
     x = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -177,6 +174,9 @@ def test_errors_pass_or_name_the_kernel(both, call):
     if call == "compile":
         with pytest.raises(DriverError):
             kernels.add(x, x)
+        fake.fail[call] = DriverError("CUDA_ERROR_UNSUPPORTED_PTX_VERSION")
+        with pytest.raises(RuntimeError, match=r"driver, of CUDA 12.4, .* numba-cuda\[cu12\]"):
+            kernels.add(x, x)
         return
     with pytest.raises(RuntimeError, match=r"cuda: arithmetic.add, or a kernel .*ERROR_SOMETHING"):
         kernels.add(x, x)
@@ -189,9 +189,6 @@ def test_errors_pass_or_name_the_kernel(both, call):
     fake.fail["synchronize"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         gpu.synchronize()
-
-
-# graphs
 
 
 def record_two(gpu):
@@ -245,9 +242,6 @@ def test_a_recording_keeps_all_its_memory(both):
     named = {word for row in (*recording._rows, *training._rows) for word in row._flat[1:]
              if isinstance(word, int)}  # fmt: skip
     assert idle and not idle & named
-
-
-# threads
 
 
 def test_a_forked_process_is_told(both):

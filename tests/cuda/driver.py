@@ -175,6 +175,7 @@ def fake_device(**options):
     )
     names = ("cuMemcpyHtoD", "cuMemcpyDtoH", "cuMemcpyDtoD")
     calls = SimpleNamespace(**{name: fake.copy(name) for name in names})
+    calls.get_version = lambda: (12, 4)
     default = SimpleNamespace(from_handle=lambda handle: Stream(fake, handle, False))
     with (
         mock.patch.object(numba_device, "import_cuda", lambda: cuda),
