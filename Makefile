@@ -4,7 +4,7 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3
 IN := .venv/bin/python
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench gate clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff check, ruff format --check, pyright"
 	@echo "make bench   measure every kernel against the machine and its peers"
+	@echo "make gate    compare a dozen key workloads with the commit before"
 	@echo "make clean   remove .venv and all that was built"
 
 demo: .venv/core
@@ -26,7 +27,12 @@ lint: .venv/dev
 	$(IN) -m pyright
 
 bench: .venv/dev
-	$(IN) -m bench readme --measure
+	$(IN) -m bench run
+	$(IN) -m pytest tests/perf --benchmark-enable --benchmark-only --benchmark-sort=fullname \
+		--benchmark-columns=min,median,iqr,rounds
+
+gate: .venv/dev
+	$(IN) -m bench gate
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .benchmarks

@@ -41,7 +41,10 @@ class Commit:
 
 
 def _git(*arguments, root=ROOT):
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+    try:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise BenchError("git is not installed: there are no commits to compare") from None
 
 
 def resolve(name, root=ROOT):
@@ -57,6 +60,11 @@ def resolve(name, root=ROOT):
     recent = _git("log", "-50", "--format=%h", root=root).stdout.split()
     near = difflib.get_close_matches(name, [*branches, *recent, "HEAD", "HEAD~1"], 3, 0.4)
     raise BenchError(f"no commit {name!r}{closest(near)}")
+
+
+def is_ancestor(older, newer, root=ROOT):
+    """Tell whether one commit comes before another."""
+    return _git("merge-base", "--is-ancestor", older, newer, root=root).returncode == 0
 
 
 def changed(base, head="", root=ROOT):

@@ -19,6 +19,7 @@ SLICE = 0.3e-3
 LEAST_ROUNDS = 7
 FEWEST_ROUNDS = 3  # of calls so long that seven rounds would take three times the time given
 MOST_ROUNDS = 4000
+LONG = 0.1  # seconds: a call that is timed once to see how long it takes
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _slice_length(side, slice_seconds):
     times = 1
     while True:
         took = _timed(side, times)
-        if took < 10 * slice_seconds:
+        if took < LONG:  # a first call may still prepare something
             took = min(took, *(_timed(side, times) for _ in range(2)))
         if took >= slice_seconds / 2:
             return max(1, round(times * slice_seconds / took))
