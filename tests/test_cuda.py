@@ -18,7 +18,13 @@ from tests.cuda.offline import resources  # noqa: E402
 from tests.cuda.registry import KERNELS  # noqa: E402
 
 
-@pytest.mark.parametrize("row, dtype", rows())
+def doubles_are_slow(parameters):
+    """The same rows, those in float64 for the whole suite alone."""
+    marks = {"float32": (), "float64": pytest.mark.slow}
+    return [pytest.param(*p.values, id=p.id, marks=marks[p.values[1]]) for p in parameters]
+
+
+@pytest.mark.parametrize("row, dtype", doubles_are_slow(rows()))
 def test_value_on_cuda(row, dtype):
     """Also in a random order of blocks, warps and lanes."""
     for number, size in enumerate(emulated_sizes(row)):
@@ -222,6 +228,7 @@ def test_a_fit_on_cuda_is_the_fit_on_the_cpu(gpu):
     np.testing.assert_allclose(nn.predict(models[1], x), outputs[1], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_of_a_whole_net(gpu):
     rng = np.random.default_rng(7)
     x, y = rng.random((12, 784), np.float32), rng.integers(0, 10, 12)

@@ -249,6 +249,7 @@ def check_compiled(made):
     assert made.shared <= 48 * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", ["forward", "backward"])
 @pytest.mark.parametrize("width, activations, cc", COMPILED)
 def test_compiles(template, width, activations, cc):

@@ -52,6 +52,7 @@ SPEEDS = [c.name for c in gpu_worker.all_checks() if c.section == "speed" and "f
 SOME = ["gelu float32", "adam float64", "dropout_mask float64", "bits of dropout", *SPEEDS]
 
 
+@pytest.mark.slow
 def test_from_the_command_line(tmp_path, monkeypatch, capsys):
     """Figures of all kinds, in a file without places and names of the machine it was made on."""
     monkeypatch.chdir(tmp_path)
@@ -87,6 +88,7 @@ def test_every_check_passes_on_the_emulated_device(bench):
     assert failed == []
 
 
+@pytest.mark.slow
 def test_training_checks(bench):
     told = []
     assert gpu_worker.work(bench, ["graph replay against eager", "fit learns"], told.append)
