@@ -152,7 +152,7 @@ class _Lowering(Borrowing, NativeLowering):
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _EntryLowering(Borrowing, NativeLowering):
     _name = "fonio_entry_lowering"
-    lowering_class = _EntryLower
+    lowering_class = _EntryLower  # pyright: ignore[reportAssignmentType]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

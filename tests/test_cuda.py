@@ -57,11 +57,13 @@ def test_a_kernel_compiles_for_each_architecture(name, compiled_kernels):
         # every variant for the newest, some for all: test_cuda_matmul.py has the others of products
         for capability in row.architectures if number < 3 else row.architectures[-1:]:
             made = checked(name, function, kinds, options, capability)
+            assert row.double or not made.doubles_in_ptx(), f"{name}: {made.doubles_in_ptx()}"
+            compiled_kernels.add((name, capability))
+        if number < 3:  # disassembling takes as long as compiling
             assert not made.local(), f"{name} {kinds}: {made.local()}"
             assert row.double or not made.doubles(), f"{name} {kinds}: {made.doubles()}"
             for needed in row.needs:
                 assert made.count(needed), f"{name} {kinds} has no {needed}"
-            compiled_kernels.add((name, capability))
 
 
 def checked(name, function, kinds, options, capability):

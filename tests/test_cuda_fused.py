@@ -268,11 +268,12 @@ def test_sum_of_parts_compiles(cc):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cc", [(7, 5), (8, 0), (9, 0)])
-@pytest.mark.parametrize("width", [32, 64, 128])
-@pytest.mark.parametrize("name", ["relu", "gelu", "softplus", "selu"])
+@pytest.mark.parametrize("width, name", [(32, "softplus"), (64, "gelu"), (128, "selu")])
 def test_every_width_compiles(name, width, cc):
     for template in ("forward", "backward"):
-        check_compiled(compiled(template, width, (name, name, None), cc))
+        made = compiled(template, width, (name, name, None), cc)
+        assert (made.stack, made.spill_stores, made.spill_loads) == (0, 0, 0)
+        assert made.registers <= 128 and not made.doubles_in_ptx()
 
 
 # ---- in Sequential ----
