@@ -42,19 +42,17 @@ def _head_line(head):
 
 def compared(base, head, cases, seconds):
     """Compare every case; what seems different is measured again elsewhere."""
-    from .comparing import Pair, again, lesser
+    from .comparing import Pair, settled
     from .showing import steps_shown
 
     pair = Pair(base, head)
     name_of = lambda case: case.name  # noqa: E731
     verdicts = {case.name: pair.verdict(case, seconds) for case in steps_shown(cases, name_of)}
     noise = pair.noise(cases, seconds)
-    suspects = [name for name, v in verdicts.items() if v.slower() or v.faster()]
+    suspects = sum(verdict.slower() or verdict.faster() for verdict in verdicts.values())
     if suspects:
-        print(f"measuring again, in a fresh process: {len(suspects)} that seem to differ")
-        for name, verdict in again(base, head, suspects, AGAIN * seconds).items():
-            verdicts[name] = lesser(verdicts[name], verdict)
-    return list(verdicts.values()), noise
+        print(f"{suspects} seem to differ: measuring these again, in fresh processes", flush=True)
+    return list(settled(base, head, verdicts, AGAIN * seconds).values()), noise
 
 
 def _print(verdicts, noise, everything):

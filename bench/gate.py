@@ -103,15 +103,15 @@ def _gate(options):
 
 
 def _verdicts(base, head, keys, rows, seconds):
-    from .comparing import Pair, again, lesser
+    from .comparing import Pair, settled
+    from .showing import steps_shown
 
     pair = Pair(base, head)
-    verdicts = {case.name: pair.verdict(case, seconds) for case in keys}
-    suspects = [v.name for v in verdicts.values() if failing(v, rows) and not v.wrong]
-    if suspects:
-        for name, verdict in again(base, head, suspects, 4 * seconds).items():
-            verdicts[name] = lesser(verdicts[name], verdict)
-    return list(verdicts.values())
+    verdicts = {
+        case.name: pair.verdict(case, seconds) for case in steps_shown(keys, lambda case: case.name)
+    }
+    stops = lambda verdict: failing(verdict, rows)  # noqa: E731
+    return list(settled(base, head, verdicts, 4 * seconds, stops).values())
 
 
 def _line(verdict, rows):

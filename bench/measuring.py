@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, repeat
 
 import numpy as np
@@ -51,6 +51,17 @@ class Comparison:
     ratios: dict
     rounds: int
     repeats: dict  # repetitions in a slice
+    samples: np.ndarray = field(repr=False, compare=False)  # (rounds, sides), seconds a call
+
+    def ratio(self, name, to):
+        """Return one side's time over another's, pair by pair."""
+        places = list(self.seconds)
+        pairs = self.samples[:, places.index(name)] / self.samples[:, places.index(to)]
+        return median_interval(pairs)
+
+    def quickest(self, names):
+        """Return the name of the side with the least median."""
+        return min(names, key=lambda name: self.seconds[name].median)
 
     def __str__(self):
         first, *others = self.seconds
@@ -106,6 +117,7 @@ def compare(sides, seconds=2.0, slice_seconds=SLICE, threads=1, rest=0.0, packag
         {name: median_interval(ratios[:, i]) for i, name in enumerate(names)},
         len(samples),
         counts,
+        samples,
     )
 
 
