@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-MODULES = ("command_run", "command_ab", "command_site", "command_readme")
+MODULES = ("command_run", "command_ab", "gate", "command_site", "command_readme")
 
 
 def _no_arguments(parser):
