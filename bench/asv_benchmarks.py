@@ -10,13 +10,13 @@ lacks is n/a there; a wrong answer fails.
 import hashlib
 import inspect
 import math
-import os
 import shutil
 import sys
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from . import MACHINE_CODE
 from .answers import WrongAnswer
 from .metrics import REFERENCE, VERSION, ends, measure, subjects
 
@@ -125,8 +125,8 @@ def _measurement(subject):
             print(f"{subject.name}: not at this commit: {error}")
             return {}
         finally:
-            if "asv_runner" in sys.modules:
-                shutil.rmtree(os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+            if MACHINE_CODE:
+                shutil.rmtree(MACHINE_CODE, ignore_errors=True)
 
     module = f"{__package__}.{_identifier(subject.group)}.{_identifier(subject.name)}"
     setup_cache.__module__, sys.modules[module] = module, types.ModuleType(module)

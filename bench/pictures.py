@@ -34,7 +34,7 @@ def _axes(width=7.2, height=4.2):
     style = {"text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK}
     style |= {"xtick.color": INK, "ytick.color": INK, "grid.color": FAINT}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 10}
-    style |= {"xtick.minor.size": 0, "ytick.minor.size": 0, "legend.frameon": False}
+    style |= {"xtick.minor.size": 0, "ytick.minor.size": 0}
     with rc_context(style):
         axes = Figure((width, height), layout="constrained").subplots()
     axes.set_facecolor("none")
@@ -86,15 +86,26 @@ def roofline(points, ceilings):
     if peak:
         axes.plot([left, right], [peak / 1e9] * 2, color=INK, lw=1.2)
         axes.text(right, peak / 1e9 * 1.08, f"peak {peak / 1e9:.0f} GFLOP/s", ha="right")
-    for level, bandwidth in bandwidths.items():
+    for levels, bandwidth in _alike(bandwidths):
         end = min(right, peak / bandwidth) if peak else right
         axes.plot([left, end], [left * bandwidth / 1e9, end * bandwidth / 1e9], color=INK, lw=0.8)
-        axes.text(left * 1.1, left * 1.1 * bandwidth / 1e9, f"{level} {bandwidth / 1e9:.0f} GB/s",
-                  fontsize=8, va="bottom")  # fmt: skip
+        told = f"{levels} {bandwidth / 1e9:.0f} GB/s"
+        axes.text(left * 1.1, left * 1.1 * bandwidth / 1e9, told, fontsize=8, va="top")
     axes.set(xscale="log", yscale="log", xlabel="operations a byte that has to move",
              ylabel="GFLOP/s", xlim=(left, right))  # fmt: skip
-    axes.legend(fontsize=8, loc="lower right", ncols=2)
+    axes.legend(fontsize=8, frameon=False, loc="lower right", ncols=2)
     return _svg(axes, "roofline")
+
+
+def _alike(bandwidths, ratio=1.2):
+    """(Names, bytes a second) with levels that are about as fast put together: one line each."""
+    together = []
+    for level, bandwidth in sorted(bandwidths.items(), key=lambda item: -item[1]):
+        if together and together[-1][1] / bandwidth < ratio:
+            together[-1][0].append(level)
+        else:
+            together.append(([level], bandwidth))
+    return [(", ".join(levels), bandwidth) for levels, bandwidth in together]
 
 
 def sweep(name, sizes, sides, expected):
@@ -107,7 +118,7 @@ def sweep(name, sizes, sides, expected):
     axes.set(xscale="log", yscale="log")
     axes.set_title(f"{name}, expected n^{expected:g}", fontsize=9, color=INK)
     axes.yaxis.set_major_formatter(lambda value, _: in_words(value))
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, frameon=False)
     return _svg(axes, f"curve {name}")
 
 
@@ -165,5 +176,5 @@ def history(lines):
             axes.plot(xs, ys, "o-", ms=3, lw=1.3, color=colour, label=name)
     axes.set(yscale="log", xlabel="commit, oldest first", ylabel="time, first = 1")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.legend(fontsize=8, ncols=2)
+    axes.legend(fontsize=8, frameon=False, ncols=2)
     return _svg(axes, "history")
