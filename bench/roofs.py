@@ -137,9 +137,13 @@ def _flops_a_turn(dtype):
     return 2 * CHAINS * vector_bytes() // np.dtype(dtype).itemsize
 
 
-@functools.cache
 def peak(dtype="float32", seconds=0.1):
     """Floating-point operations a second of one thread, the best of short slices."""
+    return _peak(np.dtype(dtype).name, seconds)
+
+
+@functools.cache
+def _peak(dtype, seconds):
     start, turns = np.dtype(dtype).type(0.5), 20_000
     took = _best(lambda: _spin(start, turns), seconds)
     return turns * _flops_a_turn(dtype) / took
