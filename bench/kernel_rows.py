@@ -10,7 +10,7 @@ import numpy as np
 
 from .peers import AVX2
 from .rows import Row
-from .sides import normal, recorded, replayed_and_called, torch_or_none, with_threads
+from .sides import normal, recorded, torch_or_none, with_threads
 
 # ---- launches
 
@@ -92,36 +92,45 @@ LINEAR_SHAPES = (
 )
 
 
-def _product(kind, n, i, o):
-    """One of linear's three products, without a bias: the sides write into an array that exists."""
-    from fonio import kernels
+def _of_the_table(name, size, dtype="float32", called=False):
+    """The sides of a workload: ours replayed, if asked for called from Python, and its peers."""
+    from . import peers
+    from .cases import KernelCase
+    from .measuring import Repeats
+    from .workloads import workloads
 
-    x, weight, dy = normal(n, i), normal(o, i, seed=1), normal(n, o, seed=2)
-    ours, (a, b) = {
-        "forward": (partial(kernels.linear, x, weight), (x, weight.T)),
-        "dx": (partial(kernels.linear_backward_input, dy, weight), (dy, weight)),
-        "dweight": (partial(kernels.linear_backward_weight, dy, x), (dy.T, x)),
-    }[kind]
-    out = np.empty((a.shape[0], b.shape[1]), np.float32)
-    return {"fonio": recorded(partial(ours, out=out)), **_product_peers(a, b)}
+    (workload,) = [row for row in workloads(name) if row.name == name]
+    case = KernelCase(workload, size, dtype)
+    ours = case.sides()
+    sides = {"fonio": ours["fonio"]}
+    if called and "called" in ours:
+        sides["called from Python"] = ours["called"]
+    for peer, make in case.peers.items():
+        built = peers.build(peer, make)
+        sides[peer] = built if isinstance(built, Repeats) else None
+    return sides
 
 
-def _product_peers(a, b):
-    out = np.empty((a.shape[0], b.shape[1]), a.dtype)
+def _forward(n, i, o):
+    """A linear layer without bias and activation, the product alone, into an array that exists."""
+    from fonio.kernels import linear
+
+    x, weight = normal(n, i), normal(o, i, seed=1)
+    out = np.empty((n, o), np.float32)
+    torch_side = lambda torch, x, weight, out: partial(torch.mm, x, weight.T, out=out)  # noqa: E731
     return {
-        "numpy": partial(np.matmul, a, b, out=out),
-        "torch": torch_or_none(
-            lambda torch, a, b, out: partial(torch.mm, a, b, out=out), a, b, out.copy()
-        ),
+        "fonio": recorded(partial(linear, x, weight, out=out)),
+        "numpy": partial(np.matmul, x, weight.T, out=out.copy()),
+        "torch": torch_or_none(torch_side, x, weight, out.copy()),
     }
 
 
-def _square(size, dtype):
-    from fonio.kernels import matmul
-
-    a, b = normal(size, size, dtype=dtype), normal(size, size, dtype=dtype, seed=1)
-    out = np.empty_like(a)
-    return {"fonio": recorded(partial(matmul, a, b, out=out)), **_product_peers(a, b)}
+def _product(kind, *shape):
+    """One of linear's three products."""
+    if kind == "forward":
+        return _forward(*shape)
+    name = {"dx": "linear_backward_input", "dweight": "linear_backward_weight"}[kind]
+    return _of_the_table(name, shape)
 
 
 def _both(target):
@@ -142,7 +151,7 @@ def _matrix_rows(suffix="", target=None, **options):
             )
     for size, dtype, least in SQUARES:
         name = f"matmul {size}³ {dtype}{suffix}"
-        sides = partial(_square, size, dtype)
+        sides = partial(_of_the_table, "matmul", (size,) * 3, dtype)
         rows.append(Row(name, "matrix", sides, targets=_both(target or least), **options))
     return rows
 
@@ -158,62 +167,26 @@ MATRIX_ROWS = _matrix_rows() + _matrix_rows(", AVX2", 0.85, environment=AVX2)
 # ---- elementary functions and activations
 
 IN_CACHE, IN_MEMORY = 32768, 16_777_216
-
-
-def _numpy_sigmoid(x, out):
-    np.negative(x, out=out)
-    np.exp(out, out=out)
-    np.add(out, 1, out=out)
-    np.reciprocal(out, out=out)
-
-
-def _numpy_gelu_tanh(x, out):
-    np.multiply(x, x, out=out)
-    np.multiply(out, np.float32(0.044715), out=out)
-    np.add(out, 1, out=out)
-    np.multiply(out, x, out=out)
-    np.multiply(out, np.float32(0.7978845608), out=out)
-    np.tanh(out, out=out)
-    np.add(out, 1, out=out)
-    np.multiply(out, x, out=out)
-    np.multiply(out, np.float32(0.5), out=out)
-
-
-# NumPy has no erf, hence no exact GELU
-NUMPY = {"exp": np.exp, "tanh": np.tanh, "sigmoid": _numpy_sigmoid, "gelu_tanh": _numpy_gelu_tanh}
-TORCH = {
-    "exp": lambda torch, x, y: partial(torch.exp, x, out=y),
-    "tanh": lambda torch, x, y: partial(torch.tanh, x, out=y),
-    "sigmoid": lambda torch, x, y: partial(torch.sigmoid, x, out=y),
-    "gelu": lambda torch, x, y: partial(torch.ops.aten.gelu.out, x, out=y),
-    "gelu_tanh": lambda torch, x, y: partial(torch.ops.aten.gelu.out, x, approximate="tanh", out=y),
+FUNCTIONS = {  # name: the peers of its row
+    "exp": ("numpy", "torch"),
+    "tanh": ("numpy", "torch"),
+    "sigmoid": ("numpy", "torch"),
+    "gelu": ("torch",),
+    "gelu_tanh": ("numpy", "torch"),
 }
-
-
-def _elementwise(name, size):
-    from fonio import kernels
-
-    x, out = normal(size), np.empty(size, np.float32)
-    sides = replayed_and_called(partial(getattr(kernels, name), x, out=out))
-    if name in NUMPY:
-        sides["numpy"] = partial(NUMPY[name], x, out=out.copy())
-    sides["torch"] = torch_or_none(TORCH[name], x, out.copy())
-    return sides
 
 
 def _elementwise_rows():
     rows = []
-    for name in TORCH:
+    for name, compared in FUNCTIONS.items():
         for where, size in (("in cache", IN_CACHE), ("in memory", IN_MEMORY)):
             least = 1.0 if where == "in memory" else 1.2 if name == "gelu" else 1.5
-            targets = {
-                peer: least for peer in (("numpy", "torch") if name in NUMPY else ("torch",))
-            }
+            targets = dict.fromkeys(compared, least)
             rows.append(
                 Row(
                     f"{name} {where}",
                     "elementwise",
-                    partial(_elementwise, name, size),
+                    partial(_of_the_table, name, (size,), called=True),
                     targets=targets,
                 )
             )
@@ -221,16 +194,6 @@ def _elementwise_rows():
 
 
 # ---- dropout and batch normalisation
-
-
-def _dropout():
-    from fonio.kernels import dropout
-
-    x = normal(65536)
-    out = np.empty_like(x)
-    torch_side = lambda torch, x: partial(torch.nn.functional.dropout, x, 0.5, True)  # noqa: E731
-    sides = replayed_and_called(partial(dropout, x, 0.5, out=out))
-    return {**sides, "torch": torch_or_none(torch_side, x)}
 
 
 def _torch_batchnorm(torch, x, gamma, beta, dy):
@@ -263,7 +226,12 @@ ROWS = [
     *LAUNCH_ROWS,
     *MATRIX_ROWS,
     *_elementwise_rows(),
-    Row("dropout forward", "elementwise", _dropout, targets={"torch": 15.0}),
+    Row(
+        "dropout forward",
+        "elementwise",
+        partial(_of_the_table, "dropout", (65536,), called=True),
+        targets={"torch": 15.0},
+    ),
     Row(
         "batchnorm forward and backward 4096x512",
         "normalization",

@@ -20,11 +20,6 @@ def recorded(*calls, package=None):
     return Repeats(recording.replay, calls=len(calls)) if len(recording) else None
 
 
-def replayed_and_called(call):
-    """Two sides: the kernels' own speed, and what a call from Python takes, checks and all."""
-    return {"fonio": recorded(call), "called from Python": call}
-
-
 def with_threads(side, threads):
     """The side, run with so many threads of ours whatever was set before."""
     from fonio.kernels import set_num_threads

@@ -93,7 +93,38 @@ def _torch_function(name):
 def _torch(name, x, *numbers):
     import torch
 
+    if name in ("gelu", "gelu_tanh"):
+        approximate = "tanh" if name == "gelu_tanh" else "none"
+        x = torch.from_numpy(x)
+        y = torch.empty_like(x)
+        return partial(torch.ops.aten.gelu.out, x, approximate=approximate, out=y)
     return partial(_torch_function(name), torch.from_numpy(x), *numbers)
+
+
+def _numpy_gelu_tanh(x):
+    y = np.empty_like(x)
+    cubic, scale, half = (x.dtype.type(number) for number in (0.044715, np.sqrt(2 / np.pi), 0.5))
+
+    def call():
+        np.multiply(x, x, out=y)
+        np.multiply(y, cubic, out=y)
+        np.add(y, 1, out=y)
+        np.multiply(y, x, out=y)
+        np.multiply(y, scale, out=y)
+        np.tanh(y, out=y)
+        np.add(y, 1, out=y)
+        np.multiply(y, x, out=y)
+        np.multiply(y, half, out=y)
+
+    return call
+
+
+def _numpy(name):
+    return {"numpy": NUMPY[name]} if name in NUMPY else {}
+
+
+NUMPY = {"relu": lambda x: partial(np.maximum, x, 0, out=np.empty_like(x))}
+NUMPY["gelu_tanh"] = _numpy_gelu_tanh  # NumPy has no erf, hence no exact GELU
 
 
 def _torch_backward(name, dy, x, *numbers):
@@ -132,7 +163,7 @@ def _register(name, numbers, value, slope):
                 call=forward,
                 reference=reference,
                 inputs=inputs,
-                peers={"torch": partial(_torch, name)},
+                peers={**_numpy(name), "torch": partial(_torch, name)},
                 flops=flops.each(name),
                 bytes=lambda size, itemsize: 2 * itemsize * int(np.prod(size)),
                 in_place=(0,),

@@ -72,6 +72,32 @@ def _numpy(function):
     return lambda *inputs: partial(function, *inputs)
 
 
+def _numpy_product(operands=lambda *inputs: inputs):
+    """NumPy's product of operands(*inputs), into an array that exists."""
+
+    def build(*inputs):
+        a, b = operands(*inputs)
+        return partial(np.matmul, a, b, out=np.empty((a.shape[0], b.shape[1]), a.dtype))
+
+    return build
+
+
+def _torch_product(operands=lambda *inputs: inputs):
+    """Build PyTorch's product of operands(*inputs), into a tensor that exists."""
+
+    def build(*inputs):
+        import torch
+
+        a, b = operands(*map(torch.from_numpy, inputs))
+        return partial(torch.mm, a, b, out=torch.empty((a.shape[0], b.shape[1]), dtype=a.dtype))
+
+    return build
+
+
+def _turned(dy, x):
+    return dy.T, x
+
+
 def _torch(function):
     def build(*inputs):
         import torch
@@ -108,7 +134,7 @@ register(
         inputs=_matmul_inputs,
         sizes=((128, 784, 512), (512, 512, 512), (1024, 1024, 1024)),
         test_sizes=ODD,
-        peers={"numpy": _numpy(np.matmul), "torch": _torch(lambda a, b: a @ b)},
+        peers={"numpy": _numpy_product(), "torch": _torch_product()},
         flops=_product,
         bytes=_ONCE,
     ),
@@ -153,7 +179,7 @@ register(
         before=lambda dy, weight: (np.ones((len(dy), weight.shape[1])), weight),
         sizes=MLP,
         test_sizes=ODD,
-        peers={"numpy": _numpy(np.matmul), "torch": _torch(lambda dy, weight: dy @ weight)},
+        peers={"numpy": _numpy_product(), "torch": _torch_product()},
         flops=_product,
         bytes=_ONCE,
     ),
@@ -167,10 +193,7 @@ register(
         before=lambda dy, x: (np.ones((dy.shape[1], x.shape[1])), x),
         sizes=MLP,
         test_sizes=ODD,
-        peers={
-            "numpy": _numpy(lambda dy, x: dy.T @ x),
-            "torch": _torch(lambda dy, x: dy.T @ x),
-        },
+        peers={"numpy": _numpy_product(_turned), "torch": _torch_product(_turned)},
         flops=_product,
         bytes=_ONCE,
     ),
