@@ -83,8 +83,8 @@ METRICS = (
     Metric("time", "seconds", "seconds", _time, _sides, _is_timed),
     Metric(
         "ratio",
-        "time, that of the reference commit = 1",
-        "times the reference",
+        "time over the reference commit’s",
+        "times the reference’s",
         lambda figures: _samples(figures["against"]),
         where=_is_timed,
     ),

@@ -35,18 +35,22 @@ def _measure(pattern, name, seconds):
     from .report import machine
     from .showing import steps_shown
 
-    chosen = [("subject", s.name) for s in subjects(pattern)]
+    found = subjects(pattern)
+    kernels = {subject.name for subject in found if subject.workload}
+    chosen = [("subject", subject.name) for subject in found]
     chosen += [(section, e) for section, e, _ in surveys.listed() if pattern in f"{section} {e}"]
     if not chosen:
         raise BenchError(f"nothing matches {pattern!r}; `python -m bench list` shows all")
     with alone("report"):
         for kind, entry in steps_shown(chosen, lambda item: item[1]):
-            found = _apart(kind, entry, seconds)
+            figures = _apart(kind, entry, seconds, entry in kernels)
             if kind != "subject":
-                stored.update(name, kind, {entry: found}, machine())
+                if "wrong" in figures:
+                    raise BenchError(f"{entry}: {figures['wrong']}")
+                stored.update(name, kind, {entry: figures}, machine())
                 continue
-            stored.update(name, "cases", _named(entry, found), machine())
-            cold = {key: found.get(key) for key in ("compile", "first_call")}
+            stored.update(name, "cases", _named(entry, figures), machine())
+            cold = {key: figures.get(key) for key in ("compile", "first_call")}
             if any(cold.values()):
                 stored.update(name, "cold", {entry: cold})
 
@@ -62,8 +66,11 @@ def _named(subject, found):
     }
 
 
-def _apart(kind, entry, seconds):
-    """Measure in a fresh process; a failure there is a figure too: {"wrong": ...}."""
+def _apart(kind, entry, seconds, cold):
+    """Measure in a fresh process; a failure there is a figure too: {"wrong": ...}.
+
+    cold: without machine code on disk, for the cost of a first call.
+    """
     import subprocess
     import tempfile
 
@@ -71,8 +78,9 @@ def _apart(kind, entry, seconds):
     from .metrics import ROOT
 
     threads = 1 if kind != "threads" else None
-    with tempfile.TemporaryDirectory() as code:  # an empty one, for the cost of a first call
-        environment = peers.environment(threads or 2, {"NUMBA_CACHE_DIR": code})
+    with tempfile.TemporaryDirectory() as code:
+        extra = {"NUMBA_CACHE_DIR": code} if cold else None
+        environment = peers.environment(threads or 2, extra)
         command = [sys.executable, "-m", "bench", "measure", kind, entry, str(seconds)]
         options = {"capture_output": True, "text": True, "timeout": LIMIT}
         try:

@@ -73,8 +73,7 @@ def _machine(machine):
 
 
 def _environment(found):
-    requirements = {name: number for name, number in found["requirements"].items()}
-    return {"python": found["python"], "requirements": requirements, "env_vars": found["env_vars"]}
+    return {key: found[key] for key in ("python", "params", "requirements", "env_vars")}
 
 
 def _figures(found):
@@ -102,7 +101,7 @@ def restore(machine):
     _write(path, {**history["benchmarks"], **known})
     for commit, kept in history["commits"].items():
         file = folder / f"{commit[:8]}-history.json"
-        if not list(folder.glob(f"{commit[:8]}-virtualenv*")):
+        if not set(folder.glob(f"{commit[:8]}-*.json")) - {file}:
             _write(file, _asv_file(commit, kept, history))
 
 
@@ -118,11 +117,7 @@ def _asv_file(commit, kept, history):
         "commit_hash": commit,
         "env_name": "history",
         "date": kept["date"],
-        "params": {**history["machine"], "python": environment["python"]}
-        | environment["requirements"],
-        "python": environment["python"],
-        "requirements": environment["requirements"],
-        "env_vars": environment["env_vars"],
+        **environment,
         "result_columns": columns,
         "results": results,
         "durations": {},

@@ -84,6 +84,9 @@ def at_size(case, seconds=0.25, with_peers=True):
     from .memory import scratch_bytes
 
     found = measure(case, seconds, with_peers)
+    for figure in ("error", "ulp"):
+        if figure in found:
+            found[figure] = float(found[figure])  # NumPy's have no place in JSON
     if "seconds" in found and hasattr(case, "calls"):
         found["scratch"] = scratch_bytes(case.calls()[0])
     return found

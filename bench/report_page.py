@@ -12,9 +12,11 @@ from .report import machine_line
 from .report_tables import (
     best_peer_ratios,
     cases_table,
+    cell,
     cold_table,
     gpu_table,
     roof_share,
+    table,
 )
 from .showing import amount
 
@@ -119,8 +121,15 @@ def _shares(results):
     return _section("Right and faster", told, f'<div class="picture">{picture}</div>')
 
 
+# the order of the tables; groups that are not named come last
+GROUPS = (
+    *("elementary", "arithmetic", "activations", "matrix", "masks", "normalization"),
+    *("losses", "optimizers", "steps", "fits", "inference", "cold start", "memory"),
+)
+
+
 def _tables(results):
-    groups = {}
+    groups = {group: {} for group in GROUPS}
     for name, figures in results.get("cases", {}).items():
         groups.setdefault(figures.get("group", ""), {})[name] = figures
     told = (
@@ -129,7 +138,9 @@ def _tables(results):
         "machine needs for the arithmetic or the traffic alone, over ours. Both sides run "
         "interleaved in one process; hover for the interval."
     )
-    parts = [f"<h3>{escape(group)}</h3>{cases_table(found)}" for group, found in groups.items()]
+    parts = [
+        f"<h3>{escape(group)}</h3>{cases_table(found)}" for group, found in groups.items() if found
+    ]
     return _section("Every workload", told, *parts) if parts else ""
 
 
@@ -176,6 +187,20 @@ def _history(results):
     return _section("History", told, f'<div class="picture">{picture}</div>')
 
 
+def _accepted(results):
+    from .gate import accepted
+
+    found = accepted()
+    if not found:
+        return ""
+    told = "Slowdowns that are right, with their reasons: the gate lets them pass."
+    rows = [
+        [f"<th>{escape(row.workload)}</th>", cell(row.factor), cell(row.date), cell(row.reason)]
+        for row in found
+    ]
+    return _section("Accepted slowdowns", told, table(["", "at most", "since", "reason"], rows))
+
+
 def _gpus(results):
     parts = []
     for figures in stored.gpu_results().values():
@@ -196,5 +221,6 @@ PARTS = (
     _threads,
     _cold,
     _history,
+    _accepted,
     _gpus,
 )
