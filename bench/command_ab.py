@@ -49,9 +49,6 @@ def compared(base, head, cases, seconds):
     name_of = lambda case: case.name  # noqa: E731
     verdicts = {case.name: pair.verdict(case, seconds) for case in steps_shown(cases, name_of)}
     noise = pair.noise(cases, seconds)
-    suspects = sum(verdict.slower() or verdict.faster() for verdict in verdicts.values())
-    if suspects:
-        print(f"{suspects} seem to differ: measuring these again, in fresh processes", flush=True)
     return list(settled(base, head, verdicts, AGAIN * seconds).values()), noise
 
 

@@ -43,7 +43,7 @@ def _measured(found, options):
     from .figures import measure
 
     kept = {}
-    with _Screen() as screen:
+    with _Screen(len(found)) as screen:
         for number, case in enumerate(found):
             screen.doing(f"{case.name} ({number + 1} of {len(found)})")
             figures = measure(case, options.seconds, with_peers=not options.no_peers)
@@ -96,44 +96,65 @@ def _cells(figures):
 
 
 class _Screen:
-    """A table that grows while it is watched; where no one watches, a line for each row."""
+    """A table that grows while it is watched.
+
+    A line for each row where it is too long for the screen, or no one watches.
+    """
+
+    def __init__(self, rows):
+        from rich.console import Console
+
+        self.console, self.table, self.live = Console(), None, None
+        self.watched = self.console.is_terminal
+        self.fits = self.watched and rows + 4 <= self.console.height
 
     def __enter__(self):
-        from rich.console import Console
         from rich.live import Live
+
+        # nothing is drawn while a case is measured: a thread that draws would take its time
+        self.live = Live(console=self.console, auto_refresh=False) if self.watched else None
+        if self.fits:
+            self._begin_table()
+        else:
+            print(_line(("", *map(peers_name, HEADINGS[1:]))))
+        if self.live:
+            self.live.__enter__()
+        return self
+
+    def _begin_table(self):
         from rich.table import Table
 
-        self.console = Console()
         self.table = Table(box=None, pad_edge=False, caption_justify="left")
         for heading in HEADINGS:
-            self.table.add_column(
-                peers_name(heading), justify="right" if heading else "left", no_wrap=not heading
-            )
-        self.live = None
-        if self.console.is_terminal:
-            self.live = Live(self.table, console=self.console, vertical_overflow="visible")
-            self.live.__enter__()
-        else:
-            print("  ".join(f"{peers_name(h):>12}" if h else f"{'':40}" for h in HEADINGS))
-        return self
+            justify = "right" if heading else "left"
+            self.table.add_column(peers_name(heading), justify=justify, no_wrap=not heading)
 
     def __exit__(self, *error):
         if self.live:
             self.live.__exit__(*error)
 
     def doing(self, what):
-        if self.live:
+        """Say what is measured now."""
+        if self.table:
             self.table.caption = what
             self.live.update(self.table, refresh=True)
+        elif self.live:
+            self.live.update(what, refresh=True)
 
     def add(self, cells):
-        if self.live:
+        """Show one row."""
+        if self.table:
             self.table.add_row(*cells)
             self.live.update(self.table, refresh=True)
+        elif self.watched:
+            self.console.print(_line(cells), markup=False, highlight=False, soft_wrap=True)
         else:
-            name, *others = cells
-            line = "  ".join([f"{name:40}", *(f"{cell:>12}" for cell in others)])
-            print(line.rstrip(), flush=True)
+            print(_line(cells), flush=True)
+
+
+def _line(cells):
+    name, *others = cells
+    return "  ".join([f"{name:40}", *(f"{cell:>12}" for cell in others)]).rstrip()
 
 
 def _machine(options):
@@ -143,9 +164,9 @@ def _machine(options):
 
     print(machine_line(machine()))
     with alone("machine"):
-        for name, figure in roofs.machine().items():
+        for name, figure in roofs.ceilings():
             unit = "GFLOP/s" if name.startswith("float") else "GB/s"
-            print(f"{name:10} {figure / 1e9:8.1f} {unit}, one thread")
+            print(f"{name:10} {figure / 1e9:8.1f} {unit}, one thread", flush=True)
 
 
 def _pattern(parser):

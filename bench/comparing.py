@@ -151,6 +151,8 @@ def settled(base, head, verdicts, seconds, differs=None, attempts=ATTEMPTS):
         suspects = [name for name, v in verdicts.items() if v.ratio and differs(v)]
         if not suspects:
             break
+        about = 1.3 * seconds * len(suspects)
+        print(f"{len(suspects)} to be measured again, {about:.0f} s", file=sys.stderr, flush=True)
         for name, verdict in again(base, head, suspects, seconds).items():
             verdicts[name] = lesser(verdicts[name], verdict)
     return verdicts

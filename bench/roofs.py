@@ -269,5 +269,12 @@ def arguments(case):
 
 def machine():
     """Return peaks and bandwidths by level: {"float32": flops/s, ..., "L1": bytes/s, ...}."""
-    peaks = {dtype: peak(dtype) for dtype in ("float32", "float64")}
-    return peaks | {level: bandwidth(size, 0.2) for level, size in LEVELS.items()}
+    return dict(ceilings())
+
+
+def ceilings():
+    """Yield the same one by one, each as soon as it is measured."""
+    for dtype in ("float32", "float64"):
+        yield dtype, peak(dtype)
+    for level, size in LEVELS.items():
+        yield level, bandwidth(size, 0.2)

@@ -15,10 +15,12 @@ def steps_shown(items, name_of=str):
     """Go through items under a bar; where no one watches, with a line every few seconds."""
     console, spoke = Console(stderr=True), time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+    # drawn between items alone: a thread that draws would take time from what is measured
+    options = {"console": console, "transient": True, "auto_refresh": False}
+    with Progress(*columns, TimeElapsedColumn(), **options) as progress:
         task = progress.add_task("", total=len(items))
         for number, item in enumerate(items):
-            progress.update(task, description=name_of(item))
+            progress.update(task, description=name_of(item), refresh=True)
             if not console.is_terminal and time.monotonic() - spoke > LINES_APART:
                 spoke = time.monotonic()
                 line = f"{number + 1} of {len(items)}: {name_of(item)}"
