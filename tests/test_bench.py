@@ -53,6 +53,19 @@ def test_several_calls_take_turns_across_slices():
     assert seen == [0, 1, 2, 0, 1, 2, 0]
 
 
+def test_long_calls_get_fewer_rounds():
+    result = compare({"a": _spin(60_000), "b": _spin(120_000)}, seconds=0.05)
+    assert result.rounds == 3
+    assert set(result.repeats.values()) == {1}
+    assert result.ratios["b"].median == pytest.approx(2.0, rel=0.2)
+
+
+def test_any_two_sides_are_compared_pair_by_pair():
+    result = compare({"a": _spin(100), "b": _spin(200), "c": _spin(50)}, seconds=0.1)
+    assert result.ratio("b", "c").median == pytest.approx(4.0, rel=0.3)
+    assert result.quickest(["a", "b"]) == "a"
+
+
 def test_median_interval_holds_the_median():
     values = np.random.default_rng(0).normal(3.0, 0.1, 200)
     found = median_interval(values)

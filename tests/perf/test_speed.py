@@ -13,17 +13,15 @@ from bench.measuring import limited_to
 TIMED = {case.name: case for case in cases() if case.figure is None}
 
 
-def _parameters():
-    """Every case by its name; beyond the first size of a kernel, and of programs, it is slow."""
-    seen = set()
-    for name, case in TIMED.items():
-        kind = case.workload.name if hasattr(case, "workload") else name
-        again = kind in seen or not hasattr(case, "workload")
-        seen.add(kind)
-        yield pytest.param(name, marks=pytest.mark.slow) if again else name
+def pytest_generate_tests(metafunc):
+    """Every case where times are taken; in the ordinary run each kernel's first size, and steps."""
+    names, seen = list(TIMED), set()
+    if not metafunc.config.getoption("benchmark_enable"):
+        kinds = [(name, getattr(case, "workload", case).name) for name, case in TIMED.items()]
+        names = [name for name, kind in kinds if not (kind in seen or seen.add(kind))]
+    metafunc.parametrize("name", names)
 
 
-@pytest.mark.parametrize("name", list(_parameters()))
 @pytest.mark.benchmark(max_time=0.2, min_rounds=5)
 def test_speed(benchmark, name):
     case = TIMED[name]
