@@ -139,13 +139,16 @@ def _normal(rng, size, dtype):
     return (3 * rng.standard_normal(size)).astype(dtype)
 
 
-def _register(name, numbers, value, slope):
+def _inputs(arrays, numbers):
+    """Return inputs(rng, size, dtype): so many arrays, then the numbers."""
+
     def inputs(rng, size, dtype):
-        return _normal(rng, size, dtype), *numbers
+        return *(_normal(rng, size, dtype) for _ in range(arrays)), *numbers
 
-    def backward_inputs(rng, size, dtype):
-        return _normal(rng, size, dtype), _normal(rng, size, dtype), *numbers
+    return inputs
 
+
+def _register(name, numbers, value, slope):
     def reference(x, *numbers):
         return value(x.astype(np.float64), *numbers)
 
@@ -162,7 +165,7 @@ def _register(name, numbers, value, slope):
                 name=name,
                 call=forward,
                 reference=reference,
-                inputs=inputs,
+                inputs=_inputs(1, numbers),
                 peers={**_numpy(name), "torch": partial(_torch, name)},
                 flops=flops.each(name),
                 bytes=lambda size, itemsize: 2 * itemsize * int(np.prod(size)),
@@ -175,7 +178,7 @@ def _register(name, numbers, value, slope):
             name=f"{name}_backward",
             call=backward,
             reference=backward_reference,
-            inputs=backward_inputs,
+            inputs=_inputs(2, numbers),
             forward=forward,
             peers={"torch": partial(_torch_backward, name)},
             flops=flops.each(f"{name}_backward"),
