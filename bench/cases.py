@@ -131,7 +131,10 @@ class KernelCase:
 
 
 def cases(pattern="", dtypes=("float32",)):
-    """List the cases whose name or group contains `pattern`, or matches it with wildcards."""
+    """List the cases whose name or group contains `pattern`, or matches it with wildcards.
+
+    Programs are float32 alone.
+    """
     from .workloads import programs, workloads
 
     listed = [
@@ -140,12 +143,13 @@ def cases(pattern="", dtypes=("float32",)):
         for size in row.sizes
         for dtype in dtypes
     ]
-    return [case for case in (*listed, *programs()) if _wanted(case, pattern)]
+    others = programs() if "float32" in dtypes else []
+    return [case for case in (*listed, *others) if _wanted(case, pattern)]
 
 
-def find(pattern=""):
+def find(pattern="", dtypes=("float32",)):
     """Return `cases(pattern)`; where there are none, raise BenchError with the closest names."""
-    found = cases(pattern)
+    found = cases(pattern, dtypes)
     if found:
         return found
     names = {name for case in cases() for name in (case.name, case.name.split()[0], case.group)}

@@ -27,7 +27,7 @@ def _run(options):
     from .cases import find
     from .report import machine, machine_line
 
-    found = find(options.pattern)
+    found = find(options.pattern, ("float64",) if options.float64 else ("float32",))
     with alone(f"run {options.pattern}".strip()):
         wrong = _measured(found, options)
         _noise(found)
@@ -178,6 +178,7 @@ def _pattern(parser):
 def _run_arguments(parser):
     _pattern(parser)
     parser.add_argument("--seconds", type=float, default=1.0, help="time for one case (1)")
+    parser.add_argument("--float64", action="store_true", help="kernels in double precision")
     parser.add_argument("--no-peers", action="store_true", help="fonio and the roof alone")
     parser.add_argument("--json", metavar="FILE", help="write all figures there, too")
 

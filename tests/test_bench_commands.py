@@ -1,5 +1,8 @@
 """The command line: help, examples, words for what the user got wrong; the roofs of the machine."""
 
+import json
+import os
+import re
 import subprocess
 import sys
 
@@ -14,9 +17,13 @@ from bench.measuring import Interval, compare
 from bench.showing import amount, seconds, steps_shown
 
 
-def _bench(*arguments):
+def _bench(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "bench", *arguments], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -61,6 +68,20 @@ def test_a_listing_shows_work_and_traffic():
         *("matrix", "matmul", "128x784x512"),
         *("102.8", "Mflop", "2.269", "MB"),
     ]
+
+
+def test_a_run_from_end_to_end(tmp_path):
+    kept = tmp_path / "figures.json"
+    options = ("--float64", "--seconds", "0.05", "--json", str(kept))
+    done = _bench("run", "add 65536", *options, XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("add 65536 float64 ")]
+    assert re.search(r"\d+% +\d+\.\d\dx", line)  # of the roof, NumPy's time over ours
+    assert "noise floor (add 65536 float64 against itself): " in done.stdout
+    figures = json.loads(kept.read_text())["add 65536 float64"]
+    assert figures["bytes"] == 3 * 8 * 65536
+    assert figures["seconds"]["fonio"]["median"] > 0
+    assert (tmp_path / "fonio-bench" / "lock").exists()
 
 
 FIGURES = {
