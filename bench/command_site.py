@@ -97,6 +97,7 @@ def _measure_here(options):
     """Measure one subject or survey in this process and print its figures as JSON."""
     from . import metrics, peers, surveys
 
+    metrics.find_roofs_compiled()
     if options.kind == "subject":
         peers.pin(1)
         (subject,) = (s for s in metrics.subjects() if s.name == options.entry)

@@ -116,6 +116,23 @@ def against(case, reference, seconds=0.25):
     return asdict(compare(sides, seconds, case.slice_seconds, packages=(other,)).ratios["fonio"])
 
 
+def find_roofs_compiled():
+    """Import the roofs with their machine code kept in one place, whatever holds the kernels'.
+
+    A process that compiles its kernels anew need not compile these: they are no commit's.
+    """
+    import numba
+
+    from .alone import cache_folder
+
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(cache_folder() / "roofs")
+    try:
+        from . import roofs  # noqa: F401
+    finally:
+        numba.config.CACHE_DIR = before
+
+
 def _timed_once(subject):
     """Seconds of a first call, at the smallest size."""
     (case, *_) = ends(subject).cases.values()

@@ -76,7 +76,7 @@ def _cards(results):
         )
     shares = [share for share in map(roof_share, cases.values()) if share]
     if shares:
-        cards.append((f"{statistics.median(shares):.0%}", "of the machine’s roof, median"))
+        cards.append((f"{100 * statistics.median(shares):.0f} %", "of the machine’s roof, median"))
     cards.append((str(wrong), "wrong answers")) if cases else None
     fit = cases.get("first fit, filled cache", {}).get("value")
     if fit:

@@ -3,7 +3,6 @@
 The rule: each survey is measured in a process of its own and gives a dictionary for JSON.
 """
 
-import math
 from functools import partial
 
 # name: (sizes from n, values of n, exponent that the arithmetic says)
@@ -87,8 +86,3 @@ def listed():
     rows = [("sweeps", name, partial(sweep, name)) for name in SWEEPS]
     rows += [("threads", name, partial(threads, name)) for name in THREADED]
     return [*rows, ("noise", "A against A", noise), ("ceilings", "one thread", ceilings)]
-
-
-def spread(interval):
-    """How far a ratio may be from the truth: the wider side of its interval, as a share."""
-    return max(abs(math.log(interval["low"])), abs(math.log(interval["high"])))
