@@ -36,7 +36,8 @@ def keep(machine):
     history = load(machine)
     for section in ("machine", "environment", "benchmarks", "commits"):
         history.setdefault(section, {})
-    history["machine"] = {key: _machine(machine)[key] for key in PUBLIC}
+    about = json.loads((ASV / machine / "machine.json").read_text("utf-8"))
+    history["machine"] = {key: about[key] for key in PUBLIC if key in about}
     for path in sorted((ASV / machine).glob("*.json")):
         if path.name == "machine.json":
             continue
@@ -66,10 +67,6 @@ def rounded_figures(history):
     for commit in history["commits"].values():
         commit["figures"] = rounded(commit["figures"])
     return history
-
-
-def _machine(machine):
-    return json.loads((ASV / machine / "machine.json").read_text("utf-8"))
 
 
 def _environment(found):

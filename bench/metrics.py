@@ -16,6 +16,7 @@ REFERENCE = "11ff40ced45838654344535581e54f77bcd26b07"
 VERSION = "1"  # of the way figures are taken: another begins a new line in their history
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FIRST_CALL_TIMEOUT = 120
+SHORT_BYTES, SHORT_FLOPS = 1 << 21, 3e7
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,23 @@ def subjects(pattern="", absent=False):
 
 
 def ends(subject):
-    """The same subject with its smallest and its largest size alone."""
-    ordered = sorted(subject.cases.items(), key=lambda item: (item[1].bytes, item[1].flops))
-    return Subject(
-        subject.name,
-        subject.group,
-        subject.version,
-        dict([ordered[0], ordered[-1]]),
-        subject.workload,
-    )
+    """The same subject with two sizes at most: that of its ratio, and the largest."""
+    largest = max(subject.cases.values(), key=lambda case: (case.bytes, case.flops))
+    wanted = (short(subject), largest)
+    kept = {size: case for size, case in subject.cases.items() if case in wanted}
+    kept = dict(sorted(kept.items(), key=lambda item: item[1].bytes))
+    return Subject(subject.name, subject.group, subject.version, kept, subject.workload)
+
+
+def short(subject):
+    """The largest case that a cache holds and that is over within a slice, or the smallest.
+
+    The ratio of two commits is exact there: what is longer is interrupted, and what is larger
+    depends on where its arrays came to lie.
+    """
+    ordered = [case for case in sorted(subject.cases.values(), key=lambda case: case.bytes)]
+    fitting = [case for case in ordered if case.bytes <= SHORT_BYTES and case.flops <= SHORT_FLOPS]
+    return fitting[-1] if fitting else ordered[0]
 
 
 def measure(subject, seconds=0.25, cold=True, reference=None):
@@ -68,7 +77,7 @@ def measure(subject, seconds=0.25, cold=True, reference=None):
         figures["compile"] = _timed_once(subject)
     figures["sizes"] = {size: at_size(case, seconds) for size, case in subject.cases.items()}
     if reference:
-        figures["against"] = against(list(subject.cases.values())[-1], reference, seconds)
+        figures["against"] = against(short(subject), reference, seconds)
     if subject.workload:
         from .machine_code import scalar_share
 
@@ -134,8 +143,8 @@ def find_roofs_compiled():
 
 
 def _timed_once(subject):
-    """Seconds of a first call, at the smallest size."""
-    (case, *_) = ends(subject).cases.values()
+    """Seconds of a first call."""
+    case = short(subject)
     inputs = case.workload.draw(case.size, case.dtype)
     start = time.perf_counter()
     case.workload.call(*inputs)
