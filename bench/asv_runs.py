@@ -77,7 +77,7 @@ def run(commits, name, patterns=KEY):
     listing.parent.mkdir(exist_ok=True)
     listing.write_text("\n".join(chosen) + "\n")
     flags = [part for pattern in patterns for part in ("-b", rf"^{pattern}\.track_")]
-    flags += ["--machine", name, "--skip-existing-successful"]
+    flags += ["--machine", name, "--skip-existing-successful", "--show-stderr"]
     asv("run", f"HASHFILE:{listing}", *flags, right=(0, SOME_FAILED))
     return keep(name)
 
