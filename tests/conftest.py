@@ -1,6 +1,7 @@
 """Fixtures that several files of tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,14 @@ import pytest
 def rng():
     """A generator that starts alike in every test, so that a failure comes back."""
     return np.random.default_rng(20260)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Let Ctrl-C raise as in a shell: a process started in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,7 @@ def test_a_late_thread_finds_nothing_to_do():
     assert x.tobytes() == before.tobytes()
 
 
-def test_ctrl_c_stops_a_long_replay():
+def test_ctrl_c_stops_a_long_replay(ctrl_c):
     recording, x = recorded()
     recording.replay(1)
     timer = threading.Timer(0.3, signal.raise_signal, (signal.SIGINT,))

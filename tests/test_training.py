@@ -274,7 +274,7 @@ def test_validation_schedule_clipping_and_callbacks():
     assert "3 epochs" in repr(history)
 
 
-def test_ctrl_c_returns_the_history_and_a_usable_model():
+def test_ctrl_c_returns_the_history_and_a_usable_model(ctrl_c):
     x, y = blobs(2000)
     model = net()
     threading.Timer(1.0, signal.raise_signal, (signal.SIGINT,)).start()
