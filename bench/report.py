@@ -1,16 +1,14 @@
 """Figures on disk and on the page: a JSON file with machine and versions, and markdown from it."""
 
-import json
 import math
 import os
 import platform
 import time
 from pathlib import Path
 
-from . import peers
+from . import peers, stored
 from .rows import SCALES, own_figure, verdict
 
-RESULTS = Path(__file__).parent / "results"
 PEER_NAMES = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn"}
 
 
@@ -39,20 +37,13 @@ def _processor():
 
 
 def save(name, results):
-    """Write results/NAME.json, {"machine": ..., "rows": {name: figures}}; older rows stay."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    rows = load(name)["rows"] if path.exists() else {}
-    rows.update(results)
-    path.write_text(
-        json.dumps({"machine": machine(), "rows": rows}, indent=1, ensure_ascii=False) + "\n"
-    )
-    return path
+    """Write results/NAME.json, {"machine": ..., "rows": {name: figures}}; all else there stays."""
+    return stored.update(name, "rows", results, machine())
 
 
 def load(name):
     """Read what `save` wrote."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    return stored.load(name)
 
 
 def markdown(rows, results):

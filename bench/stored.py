@@ -27,8 +27,9 @@ def update(name, section, figures, machine=None):
         stored["machine"] = machine
     stored.setdefault(section, {}).update(rounded(figures))
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(compact(stored), "utf-8")
+    path, beside = RESULTS / f"{name}.json", RESULTS / f"{name}.json.new"
+    beside.write_text(compact(stored), "utf-8")
+    beside.replace(path)
     return path
 
 

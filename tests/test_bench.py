@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from bench import peers, report
+from bench import peers, report, stored
 from bench.measuring import Repeats, compare, median_interval, noise_floor, rotate
 from bench.rows import ROOT, Row, verdict
 from bench.workloads import Workload, register, workloads
@@ -113,7 +113,7 @@ def test_the_page_names_what_is_missing():
 
 
 def test_results_are_kept_row_by_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(stored, "RESULTS", tmp_path)
     report.save("here", {"first": FIGURES})
     report.save("here", {"second": {"value": 1.0}})
     assert list(report.load("here")["rows"]) == ["first", "second"]
