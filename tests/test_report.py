@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import asv_plugin, commands, report_page, report_tables, stored
+from bench import asv_plugin, commands, history, report_page, report_tables, stored
 from bench.pictures import exponent
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +51,7 @@ LOADED = re.compile(r"""(?:src|href)\s*=\s*["'](?:https?:)?//|url\(["']?(?:https
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     monkeypatch.setattr(stored, "RESULTS", tmp_path)
+    monkeypatch.setattr(history, "FOLDER", tmp_path / "history")
     (tmp_path / "here.json").write_text(stored.compact(RESULTS))
     return tmp_path
 
