@@ -21,7 +21,7 @@ from .answers import WrongAnswer
 from .metrics import REFERENCE, VERSION, ends, find_roofs_compiled, measure, subjects
 
 VECTORISED = ("elementary", "activations", "arithmetic")  # families of formulas over elements
-SECONDS = 0.15  # for one size
+SECONDS = 0.1  # for one size
 TIMEOUT = 120
 PEERS = ("numpy",)  # the environments of the commits hold no other
 SIDES = {"fonio": "fonio", "called": "from Python", "numpy": "NumPy", "roof": "roof"}

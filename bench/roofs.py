@@ -20,6 +20,7 @@ from .measuring import Repeats
 
 CHAINS = 12  # two a cycle, each waits four: eight would do, more cost nothing
 WORD, LINE = 8, 8  # bytes of an int64, and how many make a line of the cache
+CHOOSING = 0.012  # seconds: enough to know which work is longer, that work itself is timed after
 LEVELS = {"L1": 1 << 14, "L2": 1 << 18, "L3": 1 << 22, "memory": 1 << 27}  # bytes streamed through
 
 
@@ -228,10 +229,11 @@ def side(flops, traffic, working_set=0, dtype="float32", in_place=False):
     if not flops and not traffic:
         return None
     through = working_set or traffic
-    if roof(flops, traffic, through, dtype, in_place).bound == "compute":
+    streamed = traffic / bandwidth(through, CHOOSING, in_place) if traffic else 0.0
+    if flops / peak(dtype, CHOOSING) >= streamed:
         start, turn = np.dtype(dtype).type(0.5), _flops_a_turn(dtype)
         return Repeats(lambda times: _spin(start, max(1, round(times * flops / turn))))
-    name, _ = _best_stream(through, in_place)
+    name, _ = _best_stream(through, in_place, CHOOSING)
     return Repeats(_Streaming(name, _rounded(through), traffic))
 
 

@@ -3,10 +3,9 @@
 from functools import partial
 
 import numpy as np
-from scipy import special
 
 from . import flops
-from .table import Workload, kernels, register
+from .table import Workload, kernels, register, special
 
 SIZES = ((64, 256), (1_000_000,))
 ODD = ((0,), (1,), (7,), (33, 5), (3, 0, 2), (3, 17, 5))

@@ -3,10 +3,9 @@
 from functools import partial
 
 import numpy as np
-from scipy import special
 
 from . import flops
-from .table import Workload, kernels, register
+from .table import Workload, kernels, register, special
 
 ROWS = ((64, 10), (32, 2), (128, 1000))
 ODD_ROWS = ((1, 1), (3, 2), (17, 10), (16, 32), (5, 33), (33, 65), (2, 200))

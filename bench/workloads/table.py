@@ -27,6 +27,21 @@ class _Kernels:
 kernels = _Kernels()
 
 
+class _Special:
+    """The functions of scipy.special, which only references call: its import takes a while."""
+
+    def __getattr__(self, name):
+        def function(*args, **kwargs):
+            from scipy import special
+
+            return getattr(special, name)(*args, **kwargs)
+
+        return function
+
+
+special = _Special()
+
+
 def _no_traffic(*size):
     return 0
 
