@@ -27,7 +27,12 @@ def check_features(layer, x, features, *, channels=False):
 
 
 def store(parameter, make, accumulate):
-    """Let `make(out=)` write a parameter's gradient, or add to it what `make` returns."""
+    """Let `make(out=)` write a parameter's gradient, or add to it what `make` returns.
+
+    A frozen parameter gets none.
+    """
+    if not parameter.trainable:
+        return
     if accumulate:
         kernels.add(parameter.grad, make(out=None), out=parameter.grad)
     else:

@@ -15,7 +15,12 @@ from ..kernels.device import from_host, get_device
 
 
 class Parameter:
-    """An array that is trained, and its gradient. Assigning to `.value` copies into place."""
+    """An array that is trained, and its gradient. Assigning to `.value` copies into place.
+
+    Where `trainable` is False no backward fills `.grad`, and optimizers leave it out.
+    """
+
+    trainable = True
 
     def __init__(self, value):
         value = arrays.check_array("Parameter", "value", value)
@@ -81,6 +86,7 @@ class Module:
     """
 
     training = True
+    frozen = False
 
     def forward(self, x):
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
@@ -129,14 +135,35 @@ class Module:
         return [buffer for _, buffer in self.named_buffers()]
 
     def train(self, mode=True):
-        """Set training mode for this module and all below; return it."""
+        """Set training mode for this module and all below; return it. A frozen one stays as is."""
         for module in self.modules():
-            module.training = mode
+            module.training = mode and not module.frozen
         return self
 
     def eval(self):
         """Set inference mode for this module and all below; return it."""
         return self.train(False)
+
+    def freeze(self, frozen=True):
+        """Keep this module and all below from being trained: parameters, statistics, masks.
+
+        Frozen modules stay in eval mode. Make a new optimizer afterwards. Returns the module.
+        """
+        for module in self.modules():
+            module.frozen = frozen
+            module.training = module.training and not frozen
+        for parameter in self.parameters():
+            parameter.trainable = not frozen
+        return self
+
+    def unfreeze(self):
+        """Undo `freeze`; return the module."""
+        return self.freeze(False)
+
+    @property
+    def trainable(self):
+        """Whether an optimizer would change any parameter of this module."""
+        return any(parameter.trainable for parameter in self.parameters())
 
     @property
     def dtype(self):

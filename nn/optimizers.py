@@ -23,14 +23,9 @@ class Optimizer:
     """
 
     def __init__(self, parameters, lr):
-        self.parameters = list(parameters)
-        for parameter in self.parameters:
-            if not isinstance(parameter, Parameter):
-                kind = type(parameter).__name__
-                raise TypeError(
-                    f"{type(self).__name__}: parameter is a {kind}, expected a Parameter"
-                )
+        self.parameters = trainable(type(self).__name__, parameters)
         arrays.check_at_least(type(self).__name__, "lr", lr, 0)
+        self.base_lr = lr
         self.values, self.grads = pack(self.parameters)
         self._lr = arrays.put(self.values, np.array([lr], self.values.dtype))
         self.count = arrays.zeros(self.values, 1, np.int64)
@@ -43,7 +38,11 @@ class Optimizer:
     @lr.setter
     def lr(self, value):
         arrays.check_at_least(type(self).__name__, "lr", value, 0)
-        self._lr[0] = value
+        self._lr[0] = self.base_lr = value
+
+    def rates(self):
+        """Return [(array of one rate, its base rate)]: schedules write the arrays."""
+        return [(self._lr, self.base_lr)]
 
     def step(self):
         """Change the parameters by their gradients."""
@@ -61,6 +60,7 @@ class Optimizer:
 
     def at_home(self, parameters):
         """Tell whether these are the optimizer's parameters, and lie where it packed them."""
+        parameters = [parameter for parameter in parameters if parameter.trainable]
         same = len(parameters) == len(self.parameters)
         return same and all(
             parameter is own and parameter.home is not None and parameter.home[0] is self.values
@@ -80,6 +80,23 @@ class Optimizer:
 
     def _zeros(self):
         return arrays.zeros(self.values, self.values.shape, self.values.dtype)
+
+
+def trainable(name, parameters):
+    """Return the parameters that are not frozen; refuse what is none, and a list without any."""
+    parameters = list(parameters)
+    for parameter in parameters:
+        if not isinstance(parameter, Parameter):
+            raise TypeError(
+                f"{name}: parameter is a {type(parameter).__name__}, expected a Parameter"
+            )
+    kept = [parameter for parameter in parameters if parameter.trainable]
+    if parameters and not kept:
+        raise ValueError(
+            f"{name}: all {len(parameters)} parameters are frozen, expected one to train "
+            "(model.unfreeze())"
+        )
+    return kept
 
 
 def check_betas(name, betas):
