@@ -16,11 +16,12 @@ from .activations import (
     Softplus,
     Tanh,
 )
+from .dropouts import Dropout
 from .fusion import set_fusion
 from .history import History
 from .inference import evaluate, predict, predict_proba
 from .init import manual_seed
-from .layers import BatchNorm1d, Dropout, Linear
+from .layers import BatchNorm1d, Linear
 from .module import Module, Parameter
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .sequential import Sequential

@@ -1,4 +1,4 @@
-"""Layers: Linear, BatchNorm1d, Dropout, and a class for each activation.
+"""Layers: Linear, BatchNorm1d, and what layers share.
 
 Names and defaults follow PyTorch.
 
@@ -14,7 +14,6 @@ from .. import kernels
 from ..kernels import arrays
 from . import init
 from .module import Module, Parameter
-from .replay import take_ticket
 
 
 def check_features(layer, x, features, *, channels=False):
@@ -170,41 +169,3 @@ class BatchNorm1d(Module):
 
     def describe(self):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
-
-
-class Dropout(Module):
-    """Drop each value with chance p while training, and scale the others by 1/(1-p).
-
-    Srivastava et al. 2014.
-
-    The mask is a function of (seed, stream, counter, position): it is never stored, and is the same
-    for any number of threads. `counter` counts the passes.
-    """
-
-    keeps_width = True
-
-    def __init__(self, p=0.5, seed=0, stream=None):
-        arrays.check_fraction("Dropout", "p", p)
-        self.p, self.seed, self.stream = float(p), seed, stream
-        self.counter = np.zeros(1, np.int64)
-
-    def forward(self, x):
-        if not self.training or self.p == 0:
-            return x, pass_through
-        step = arrays.new(self.counter, 1, np.int64)
-        take_ticket(1, step, self.counter)
-        seed, stream = self.seed, self.stream or 0
-        y = kernels.dropout(x, self.p, seed, step, stream)
-
-        def backward(dy, accumulate=False):
-            return kernels.dropout_backward(dy, self.p, seed, step, stream)
-
-        return y, backward
-
-    def describe(self):
-        return f"p={self.p:g}"
-
-
-def pass_through(dy, accumulate=False):
-    """The backward of a layer that did nothing."""
-    return dy
