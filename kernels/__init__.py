@@ -25,6 +25,7 @@ from .activations import (
     tanh_backward,
 )
 from .arithmetic import add, copy, multiply
+from .averaging import lerp
 from .batch_normalization import (
     batchnorm,
     batchnorm_backward,
@@ -111,6 +112,7 @@ __all__ = [
     "l1",
     "leaky_relu",
     "leaky_relu_backward",
+    "lerp",
     "linear",
     "linear_backward",
     "linear_backward_bias",

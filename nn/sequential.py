@@ -66,22 +66,24 @@ class Sequential(Module):
         while i < len(self.layers):
             layer = self.layers[i]
             x, backward, count = self._run(i, x)
+            trains = any(inner.trainable for inner in self.layers[i : i + count])
             i += count
             _trace(layer, x)
-            passed.append((layer, backward))
+            passed.append((layer, backward, trains))
 
         def backward(dy, accumulate=False):
-            for layer, back in reversed(passed):
+            for layer, back, _ in reversed(passed):
                 dy = apply_backward(back, dy, accumulate)
                 _trace(layer, dy)
             return dy
 
         def parameters_only(dy, accumulate=False):
-            for layer, back in reversed(passed[1:]):
+            first = next((i for i, (_, _, trains) in enumerate(passed) if trains), len(passed))
+            for layer, back, _ in reversed(passed[first + 1 :]):
                 dy = apply_backward(back, dy, accumulate)
                 _trace(layer, dy)
-            if passed:
-                last = passed[0][1]
+            if first < len(passed):  # what lies before it is frozen, or has nothing to train
+                last = passed[first][1]
                 apply_backward(getattr(last, "parameters_only", last), dy, accumulate)
 
         backward.parameters_only = parameters_only

@@ -81,16 +81,16 @@ def same_bits(a, b):
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
-def train_once(model, loss, optimizer, x, y, weights=None, class_weight=None, clip=None):
-    """Run forward, loss, backward, clipping and optimizer on one batch; return (output, loss)."""
+def train_once(model, loss, optimizer, x, y, weights=None, class_weight=None, between=None):
+    """Run forward, loss, backward, `between(gradients)` and optimizer; return (output, loss)."""
     output, backward = model.forward(x)
     if isinstance(loss, Loss):
         value, doutput = loss(output, y, weights, class_weight)
     else:
         value, doutput = loss(output, y)
     getattr(backward, "parameters_only", backward)(doutput)
-    if clip is not None:
-        clip(optimizer.grads)
+    if between is not None:
+        between(optimizer.grads)
     optimizer.step()
     return output, value
 
@@ -100,9 +100,9 @@ def step_state(model, optimizer):
     return [optimizer.values, optimizer.grads, *model.buffers(), *optimizer.state()]
 
 
-def seed_masks(model, seed):
-    """Give each module that draws masks the seed, and a stream by its place in the model."""
-    drawing = [module for module in model.modules() if hasattr(module, "stream")]
+def seed_masks(modules, seed):
+    """Give each module that draws random numbers the seed, and a stream by its place."""
+    drawing = [module for module in modules if hasattr(module, "stream")]
     for stream, module in enumerate(drawing):
         module.seed, module.stream = seed, stream
 

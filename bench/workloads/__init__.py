@@ -3,6 +3,7 @@
 from . import (
     activations,
     arithmetic,
+    averaging,
     elementary,
     losses,
     masks,
@@ -16,6 +17,7 @@ from .table import Workload, absent, register, workloads
 FAMILIES = (
     elementary,
     arithmetic,
+    averaging,
     activations,
     matrix,
     masks,
