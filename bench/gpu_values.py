@@ -24,7 +24,7 @@ def checks(dtype):
     if dtype == "float64":
         return rows
     masks = [
-        Check(f"bits of {row.name}", "bits", partial(_bits, row)) for row in workloads("dropout")
+        Check(f"bits of {row.name}", "bits", partial(_bits, row)) for row in workloads("dropout*")
     ]
     products = [
         Check(f"products {precision or 'float32'}", "values", partial(_products, precision))

@@ -39,6 +39,7 @@ from .device import DeviceArray, to_device
 from .elementary import erf, erfc, exp, exp2, expm1, log, log1p, sigmoid, softplus, tanh
 from .elementwise import elementwise
 from .fused import fused_mlp, fused_mlp_backward
+from .gaussians import gaussian_dropout, gaussian_dropout_backward, gaussian_noise
 from .launch import kernel
 from .loops import for_each, for_each_cell, for_each_row, sum_columns
 from .losses import (
@@ -101,6 +102,9 @@ __all__ = [
     "for_each_row",
     "fused_mlp",
     "fused_mlp_backward",
+    "gaussian_dropout",
+    "gaussian_dropout_backward",
+    "gaussian_noise",
     "gelu",
     "gelu_backward",
     "gelu_tanh",

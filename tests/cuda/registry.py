@@ -40,6 +40,7 @@ _THREADS = """
     _scale_by_rms_with_momentum _adapt _scale _clip _draw_rows _draw_mask _drop _shuffle
     _read_flat _write_flat gather_rows gather_items take_ticket advance
     take_rate _ema_weight _move_toward
+    _blur
 """
 _NEEDS_NO_SHUFFLE = {"put_segments", "weigh_samples"}
 
