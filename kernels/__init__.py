@@ -2,26 +2,22 @@
 
 from .activations import (
     ACTIVATIONS,
-    elu,
-    elu_backward,
     gelu,
     gelu_backward,
     gelu_tanh,
     gelu_tanh_backward,
-    leaky_relu,
-    leaky_relu_backward,
+    mish,
+    mish_backward,
     quick_gelu,
     quick_gelu_backward,
-    relu,
-    relu6,
-    relu6_backward,
-    relu_backward,
-    selu,
-    selu_backward,
     sigmoid_backward,
     silu,
     silu_backward,
     softplus_backward,
+    softsign,
+    softsign_backward,
+    swish,
+    swish_backward,
     tanh_backward,
 )
 from .arithmetic import add, copy, multiply
@@ -40,7 +36,9 @@ from .elementary import erf, erfc, exp, exp2, expm1, log, log1p, sigmoid, softpl
 from .elementwise import elementwise
 from .fused import fused_mlp, fused_mlp_backward
 from .gaussians import gaussian_dropout, gaussian_dropout_backward, gaussian_noise
+from .images import affine, crop, cutout, flip
 from .launch import kernel
+from .learned import learned_swish, learned_swish_backward, prelu, prelu_backward
 from .loops import for_each, for_each_cell, for_each_row, sum_columns
 from .losses import (
     bce_with_logits,
@@ -63,10 +61,35 @@ from .matrix import (
     linear_backward_weight,
     matmul,
 )
+from .mixing import mixup, one_hot
 from .operations import operation
 from .optimizers import adam, adamw, clip_grad_norm, clip_grad_value, rmsprop, sgd
+from .pieces import crelu, crelu_backward, glu, glu_backward, maxout, maxout_backward
 from .random_numbers import philox
 from .recording import Recording, not_recorded, record
+from .rectifiers import (
+    celu,
+    celu_backward,
+    elu,
+    elu_backward,
+    hard_sigmoid,
+    hard_sigmoid_backward,
+    hard_swish,
+    hard_swish_backward,
+    hard_tanh,
+    hard_tanh_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu6,
+    relu6_backward,
+    relu_backward,
+    selu,
+    selu_backward,
+    threshold,
+    threshold_backward,
+)
+from .resampling import draw_affine, warp
 from .team import get_num_threads, set_num_threads
 
 __all__ = [
@@ -76,16 +99,24 @@ __all__ = [
     "adam",
     "adamw",
     "add",
+    "affine",
     "batchnorm",
     "batchnorm_backward",
     "batchnorm_inference",
     "bce_with_logits",
+    "celu",
+    "celu_backward",
     "clip_grad_norm",
     "clip_grad_value",
     "column_moments",
     "column_sum",
     "copy",
+    "crelu",
+    "crelu_backward",
+    "crop",
     "cross_entropy",
+    "cutout",
+    "draw_affine",
     "dropout",
     "dropout_backward",
     "dropout_mask",
@@ -97,6 +128,7 @@ __all__ = [
     "exp",
     "exp2",
     "expm1",
+    "flip",
     "for_each",
     "for_each_cell",
     "for_each_row",
@@ -111,11 +143,21 @@ __all__ = [
     "gelu_tanh_backward",
     "get_matmul_precision",
     "get_num_threads",
+    "glu",
+    "glu_backward",
+    "hard_sigmoid",
+    "hard_sigmoid_backward",
+    "hard_swish",
+    "hard_swish_backward",
+    "hard_tanh",
+    "hard_tanh_backward",
     "huber",
     "kernel",
     "l1",
     "leaky_relu",
     "leaky_relu_backward",
+    "learned_swish",
+    "learned_swish_backward",
     "lerp",
     "linear",
     "linear_backward",
@@ -127,11 +169,19 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "matmul",
+    "maxout",
+    "maxout_backward",
+    "mish",
+    "mish_backward",
+    "mixup",
     "mse",
     "multiply",
     "not_recorded",
+    "one_hot",
     "operation",
     "philox",
+    "prelu",
+    "prelu_backward",
     "quick_gelu",
     "quick_gelu_backward",
     "record",
@@ -155,9 +205,16 @@ __all__ = [
     "softmax_backward",
     "softplus",
     "softplus_backward",
+    "softsign",
+    "softsign_backward",
     "sum_columns",
+    "swish",
+    "swish_backward",
     "tanh",
     "tanh_backward",
+    "threshold",
+    "threshold_backward",
     "to_device",
     "update_running",
+    "warp",
 ]

@@ -1,6 +1,7 @@
 """Activations: pairs of formulas, forward and backward, and the table of them all, ACTIVATIONS.
 
 A backward takes dy and the input x; `<name>_backward_y` takes the output y where that tells all.
+Those that are linear above 0 or made of lines are in rectifiers.py.
 
 The rule: a new activation is a pair of formulas and a row here, and treats NaN and infinity as
 PyTorch does. A condition is put so that NaN fails it, and chooses between two values: a select,
@@ -11,110 +12,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .caching import jit
-from .elementary import erf, exp, expm1, sigmoid, softplus, tanh
+from .elementary import erf, exp, sigmoid, softplus, tanh
 from .elementwise import elementwise
-
-
-@elementwise(cost=0.2)
-def relu(x):
-    """y = max(x, 0). Glorot, Bordes & Bengio 2011.
-
-    x (...) -> y (...)
-    """
-    return type(x)(0) if x <= 0 else x
-
-
-@elementwise(cost=0.3)
-def relu_backward(dy, x):
-    """dx = dy where x > 0, else 0 (also at x = 0)."""
-    return type(x)(0) if x <= 0 else dy
-
-
-@elementwise(cost=0.3)
-def leaky_relu(x, slope=0.01):
-    """y = x where x > 0, else slope·x. Maas, Hannun & Ng 2013.
-
-    x (...) -> y (...)
-    """
-    return x if x > 0 else slope * x
-
-
-@elementwise(cost=0.3)
-def leaky_relu_backward(dy, x, slope=0.01):
-    """dx = dy where x > 0, else slope·dy."""
-    return dy if x > 0 else slope * dy
-
-
-@elementwise(cost=0.3)
-def relu6(x):
-    """y = min(max(x, 0), 6). Howard et al. 2017, arXiv:1704.04861.
-
-    x (...) -> y (...)
-    """
-    T = type(x)
-    y = T(0) if x <= 0 else x
-    return T(6) if y >= 6 else y
-
-
-@elementwise(cost=0.3)
-def relu6_backward(dy, x):
-    """dx = dy where 0 < x < 6, else 0. The output y serves as well as x."""
-    T = type(x)
-    dx = T(0) if x <= 0 else dy
-    return T(0) if x >= 6 else dx
-
-
-@elementwise(cost=0.5)
-def elu(x, alpha=1.0):
-    """y = x where x > 0, else α·(eˣ - 1). Clevert et al. 2015, arXiv:1511.07289.
-
-    x (...) -> y (...)
-    """
-    below = alpha * expm1(x)
-    return below if x <= 0 else x
-
-
-@elementwise(cost=0.5)
-def elu_backward(dy, x, alpha=1.0):
-    """dx = dy where x > 0, else dy·α·eˣ."""
-    below = dy * (alpha * exp(x))
-    return below if x <= 0 else dy
-
-
-@elementwise(cost=0.3)
-def elu_backward_y(dy, y, alpha=1.0):
-    """dx = dy where y > 0, else dy·(y + α)."""
-    below = dy * (y + alpha)
-    return below if y <= 0 else dy
-
-
-@elementwise(cost=0.5)
-def selu(x):
-    """y = λ·x where x > 0, else λ·α·(eˣ - 1). Klambauer et al. 2017, arXiv:1706.02515.
-
-    x (...) -> y (...)
-
-    λ = 1.0507..., α = 1.6733...: mean 0 and variance 1 of a layer's input are kept.
-    """
-    T = type(x)
-    below = T(1.0507009873554805 * 1.6732632423543772) * expm1(x)
-    return below if x <= 0 else T(1.0507009873554805) * x
-
-
-@elementwise(cost=0.5)
-def selu_backward(dy, x):
-    """dx = λ·dy where x > 0, else dy·λ·α·eˣ."""
-    T = type(x)
-    below = dy * (T(1.0507009873554805 * 1.6732632423543772) * exp(x))
-    return below if x <= 0 else T(1.0507009873554805) * dy
-
-
-@elementwise(cost=0.3)
-def selu_backward_y(dy, y):
-    """dx = λ·dy where y > 0, else dy·(y + λ·α)."""
-    T = type(y)
-    below = dy * (y + T(1.0507009873554805 * 1.6732632423543772))
-    return below if y <= 0 else T(1.0507009873554805) * dy
+from .precision import choose
+from .rectifiers import (
+    celu,
+    celu_backward,
+    celu_backward_y,
+    elu,
+    elu_backward,
+    elu_backward_y,
+    hard_sigmoid,
+    hard_sigmoid_backward,
+    hard_sigmoid_backward_y,
+    hard_swish,
+    hard_swish_backward,
+    hard_tanh,
+    hard_tanh_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu6,
+    relu6_backward,
+    relu_backward,
+    selu,
+    selu_backward,
+    selu_backward_y,
+    threshold,
+    threshold_backward,
+)
 
 
 @jit(inner=True)
@@ -229,6 +155,78 @@ def softplus_backward(dy, x):
     return dy * sigmoid(x)
 
 
+@elementwise(cost=0.5)
+def swish(x, beta=1.0):
+    """y = x·σ(βx): silu at β = 1, x/2 at 0, relu as β grows. Ramachandran et al. 2017.
+
+    x (...) -> y (...)
+
+    arXiv:1710.05941. learned_swish takes β from an array.
+    """
+    return x * sigmoid(beta * x)
+
+
+@elementwise(cost=0.6)
+def swish_backward(dy, x, beta=1.0):
+    """dx = dy·s·(1 + βx·(1 - s)), s = σ(βx)."""
+    T, u = type(x), beta * x
+    s = sigmoid(u)
+    return dy * (s * (T(1) + u * (T(1) - s)))
+
+
+@jit(inner=True)
+def _limited(x):
+    """Return x, or the limits beyond which tanh(softplus x) is 1 and eˣ is 0."""
+    low, high = choose(x, -104.0, -746.0), choose(x, 20.0, 40.0)
+    near = high if x > high else x
+    return low if near < low else near
+
+
+@elementwise(cost=0.5)
+def mish(x):
+    """y = x·tanh(softplus x) = x·n/(n + 2), n = eˣ·(eˣ + 2). Misra 2019, arXiv:1908.08681.
+
+    x (...) -> y (...)
+    """
+    T = type(x)
+    e = exp(_limited(x))
+    n = e * (e + T(2))
+    return x * (n / (n + T(2)))
+
+
+@elementwise(cost=0.6)
+def mish_backward(dy, x):
+    """dx = dy·(n/(n + 2) + 4x·eˣ·(eˣ + 1)/(n + 2)²), n as in mish."""
+    T, near = type(x), _limited(x)
+    e = exp(near)
+    n = e * (e + T(2))
+    r = T(1) / (n + T(2))
+    return dy * (n * r + near * (T(4) * e * r * ((e + T(1)) * r)))
+
+
+@elementwise(cost=0.3)
+def softsign(x):
+    """y = x/(1 + |x|). Bergstra et al. 2009.
+
+    x (...) -> y (...)
+    """
+    return x / (type(x)(1) + abs(x))
+
+
+@elementwise(cost=0.3)
+def softsign_backward(dy, x):
+    """dx = dy/(1 + |x|)²."""
+    r = type(x)(1) / (type(x)(1) + abs(x))
+    return dy * (r * r)
+
+
+@elementwise(cost=0.3)
+def softsign_backward_y(dy, y):
+    """dx = dy·(1 - |y|)²."""
+    r = type(y)(1) - abs(y)
+    return dy * (r * r)
+
+
 @dataclass(frozen=True)
 class Activation:
     """A row: the operations y = forward(x) and dx = backward(dy, x), and that from y, if any."""
@@ -254,5 +252,13 @@ ACTIVATIONS = {
         Activation("sigmoid", sigmoid, sigmoid_backward, sigmoid_backward_y),
         Activation("tanh", tanh, tanh_backward, tanh_backward_y),
         Activation("softplus", softplus, softplus_backward),
+        Activation("threshold", threshold, threshold_backward),
+        Activation("hard_tanh", hard_tanh, hard_tanh_backward, hard_tanh_backward),
+        Activation("hard_sigmoid", hard_sigmoid, hard_sigmoid_backward, hard_sigmoid_backward_y),
+        Activation("hard_swish", hard_swish, hard_swish_backward),
+        Activation("celu", celu, celu_backward, celu_backward_y),
+        Activation("swish", swish, swish_backward),
+        Activation("mish", mish, mish_backward),
+        Activation("softsign", softsign, softsign_backward, softsign_backward_y),
     )
 }

@@ -35,11 +35,14 @@ def _body_2(i, out, x1, x2, *numbers):
 _BODIES = {1: _body_1, 2: _body_2}
 
 
-def elementwise(formula=None, *, cost=0.4):
-    """Make a scalar formula an operation. `cost` is about what an element takes, in ns."""
+def elementwise(formula=None, *, cost=0.4, check=None):
+    """Make a scalar formula an operation. `cost` is about what an element takes, in ns.
+
+    check(name, sizes, values) raises on bad numbers, where Python calls.
+    """
     if formula is None:
-        return functools.partial(elementwise, cost=cost)
-    return _Elementwise(formula, cost).public
+        return functools.partial(elementwise, cost=cost, check=check)
+    return _Elementwise(formula, cost, check).public
 
 
 class _ElementwiseKernel(Kernel):
@@ -63,8 +66,8 @@ class _ElementwiseKernel(Kernel):
 
 
 class _Elementwise(Operation):
-    def __init__(self, formula, cost):
-        self.formula = formula
+    def __init__(self, formula, cost, check=None):
+        self.formula, self.check_values = formula, check
         parameters = list(inspect.signature(formula).parameters.values())
         self.array_names = [p.name for p in parameters if p.default is p.empty]
         self.number_names = [p.name for p in parameters if p.default is not p.empty]
@@ -73,7 +76,7 @@ class _Elementwise(Operation):
         self.output = "dx" if "dy" in self.array_names else "y"
         declaration = f"{declared} -> {self.output} (...)"
         super().__init__(
-            self._make_run(), declaration, True, {}, _check_numbers, False, owner=formula
+            self._make_run(), declaration, True, {}, self._check_numbers, False, owner=formula
         )
 
     def _make_kernel(self, formula, cost):
@@ -111,6 +114,13 @@ class _Elementwise(Operation):
         if args and arrays.is_number(args[0]):
             return self._call_scalar(args, kwargs)
         return super().call(*args, **kwargs)
+
+    def _check_numbers(self, operation, sizes, values):
+        for name, value in values.items():
+            if not arrays.is_array(value):
+                arrays.check_number(operation, name, value)
+        if self.check_values is not None:
+            self.check_values(operation, sizes, values)
 
     def _call_scalar(self, args, kwargs):
         """Apply the formula to numbers: float32 stays float32, all else is float64."""
@@ -157,12 +167,6 @@ class _Elementwise(Operation):
         call_type = self._scalar_type(context.typing_context, kind)
         function = context.get_function(self._scalar_side(context.typing_context), call_type)
         return function(builder, values)
-
-
-def _check_numbers(operation, sizes, values):
-    for name, value in values.items():
-        if not arrays.is_array(value):
-            arrays.check_number(operation, name, value)
 
 
 def _run_1_0(y, x):

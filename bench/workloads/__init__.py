@@ -3,6 +3,7 @@
 from . import (
     activations,
     arithmetic,
+    augmentation,
     averaging,
     dropouts,
     elementary,
@@ -11,6 +12,7 @@ from . import (
     matrix,
     normalization,
     optimizers,
+    pieces,
 )
 from .programs import programs
 from .table import Workload, absent, register, workloads
@@ -20,12 +22,14 @@ FAMILIES = (
     arithmetic,
     averaging,
     activations,
+    pieces,
     matrix,
     masks,
     dropouts,
     normalization,
     losses,
     optimizers,
+    augmentation,
 )
 
 __all__ = ["FAMILIES", "Workload", "absent", "programs", "register", "workloads"]

@@ -20,7 +20,13 @@ def _tanh_argument(x):
     return np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
 
 
-# name: (its number, if any; y; dy/dx), in float64
+def _mish_slope(x):
+    """tanh u + x·(1 - tanh² u)·u', u = softplus x; the limit at infinity, where PyTorch has NaN."""
+    u, near = np.logaddexp(x, 0), np.clip(x, -800, 800)
+    return np.tanh(u) + near * special.expit(x) / np.cosh(np.minimum(u, 700)) ** 2
+
+
+# name: (its numbers, if any; y; dy/dx), in float64
 REFERENCES = {
     "relu": ((), lambda x: np.where(x <= 0, 0, x), lambda x: (x > 0) * 1.0),
     "leaky_relu": (
@@ -72,7 +78,42 @@ REFERENCES = {
     "sigmoid": ((), special.expit, lambda x: special.expit(x) * special.expit(-x)),
     "tanh": ((), np.tanh, lambda x: 1 - np.tanh(x) ** 2),
     "softplus": ((), lambda x: np.logaddexp(x, 0), special.expit),
+    "threshold": (
+        (0.5, -2.0),
+        lambda x, least, value: np.where(x <= least, value, x),
+        lambda x, least, value: (x > least) * 1.0,
+    ),
+    "hard_tanh": (
+        (-0.75, 1.25),
+        lambda x, low, high: np.clip(x, low, high),
+        lambda x, low, high: ((x > low) & (x < high)) * 1.0,
+    ),
+    "hard_sigmoid": (
+        (),
+        lambda x: np.clip(x + 3, 0, 6) / 6,
+        lambda x: (np.abs(x) < 3) / 6,
+    ),
+    "hard_swish": (
+        (),
+        lambda x: x * np.clip(x + 3, 0, 6) / 6,
+        lambda x: np.select([x <= -3, x >= 3], [0, 1], x / 3 + 0.5),
+    ),
+    "celu": (
+        (0.7,),
+        lambda x, alpha: np.where(x <= 0, alpha * np.expm1(x / alpha), x),
+        lambda x, alpha: np.where(x <= 0, np.exp(x / alpha), 1),
+    ),
+    "swish": (
+        (1.5,),
+        lambda x, beta: x * special.expit(beta * x),
+        lambda x, beta: (
+            special.expit(beta * x) + beta * x * special.expit(beta * x) * special.expit(-beta * x)
+        ),
+    ),
+    "mish": ((), lambda x: x * np.tanh(np.logaddexp(x, 0)), _mish_slope),
+    "softsign": ((), lambda x: x / (1 + np.abs(x)), lambda x: (1 + np.abs(x)) ** -2.0),
 }
+DROPS = {"relu", "relu6", "threshold", "hard_tanh", "hard_sigmoid", "hard_swish"}  # dy, a NaN too
 
 
 def _torch_function(name):
@@ -83,9 +124,10 @@ def _torch_function(name):
         {
             "gelu_tanh": partial(functional.gelu, approximate="tanh"),
             "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+            "swish": lambda x, beta: x * torch.sigmoid(beta * x),
         }.get(name)
         or getattr(torch, name, None)
-        or getattr(functional, name)
+        or getattr(functional, name.replace("hard_", "hard"))
     )
 
 
@@ -158,7 +200,7 @@ def _register(name, numbers, value, slope):
     common = {"group": "activations", "sizes": SIZES, "test_sizes": ODD}
     if forward is None:  # an older fonio
         return
-    if forward.operation.formula.__module__.endswith("activations"):  # else elementary.py has it
+    if not forward.operation.formula.__module__.endswith("elementary"):  # which has its row
         register(
             Workload(
                 name=name,
@@ -183,7 +225,7 @@ def _register(name, numbers, value, slope):
             flops=flops.each(f"{name}_backward"),
             bytes=lambda size, itemsize: 3 * itemsize * int(np.prod(size)),
             in_place=(0, 1),
-            nan=name not in ("relu", "relu6"),  # a NaN in dy is dropped where x <= 0
+            nan=name not in DROPS,
             **common,
         )
     )

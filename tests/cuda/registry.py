@@ -27,7 +27,10 @@ _ELEMENTWISE = """
     relu relu_backward leaky_relu leaky_relu_backward relu6 relu6_backward elu elu_backward
     selu selu_backward gelu gelu_backward gelu_tanh gelu_tanh_backward quick_gelu
     quick_gelu_backward silu silu_backward sigmoid sigmoid_backward tanh tanh_backward softplus
-    softplus_backward add multiply copy exp exp2 expm1 log log1p erf erfc
+    softplus_backward threshold threshold_backward hard_tanh hard_tanh_backward hard_sigmoid
+    hard_sigmoid_backward hard_swish hard_swish_backward celu celu_backward swish swish_backward
+    mish mish_backward softsign softsign_backward add multiply copy exp exp2 expm1 log log1p erf
+    erfc
 """
 _WARPS = """
     _softmax_backward _log_softmax_backward weigh_labels sum_losses weigh_samples sum_segments
@@ -41,6 +44,9 @@ _THREADS = """
     _read_flat _write_flat gather_rows gather_items take_ticket advance
     take_rate _ema_weight _move_toward
     _blur
+    draw_matrices resample _cover _draw_shares _blend _put_one
+    _lay_out _prelu _prelu_backward _swish _swish_backward _maxout _maxout_backward _crelu
+    _crelu_backward _glu _glu_backward
 """
 _NEEDS_NO_SHUFFLE = {"put_segments", "weigh_samples"}
 
