@@ -2,11 +2,17 @@
 
 from . import datasets, init
 from .activations import (
+    CELU,
     ELU,
     GELU,
     SELU,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
     LeakyReLU,
     LogSoftmax,
+    Mish,
+    PReLU,
     QuickGELU,
     ReLU,
     ReLU6,
@@ -14,7 +20,10 @@ from .activations import (
     SiLU,
     Softmax,
     Softplus,
+    Softsign,
+    Swish,
     Tanh,
+    Threshold,
 )
 from .averaging import EMA, SWA
 from .callbacks import Callback, EarlyStopping
@@ -27,6 +36,7 @@ from .layers import Linear
 from .module import Module, Parameter
 from .normalization import BatchNorm1d
 from .optimizers import SGD, Adam, AdamW, RMSprop
+from .pieces import GLU, CReLU, Maxout
 from .schedules import (
     ConstantLR,
     CosineAnnealingLR,
@@ -46,15 +56,18 @@ from .steps import step
 from .training import fit
 
 __all__ = [
+    "CELU",
     "ELU",
     "EMA",
     "GELU",
+    "GLU",
     "SELU",
     "SGD",
     "SWA",
     "Adam",
     "AdamW",
     "BatchNorm1d",
+    "CReLU",
     "Callback",
     "ConstantLR",
     "CosineAnnealingLR",
@@ -62,14 +75,20 @@ __all__ = [
     "EarlyStopping",
     "ExponentialLR",
     "GrowBatch",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "History",
     "LambdaLR",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "Maxout",
+    "Mish",
     "Module",
     "MultiStepLR",
     "OneCycleLR",
+    "PReLU",
     "Parameter",
     "QuickGELU",
     "RMSprop",
@@ -82,8 +101,11 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Softsign",
     "StepLR",
+    "Swish",
     "Tanh",
+    "Threshold",
     "Warmup",
     "datasets",
     "evaluate",

@@ -4,7 +4,6 @@ The rule: what is fused gives the same numbers as the layers one by one, up to r
 else of a module changes.
 """
 
-from .. import kernels
 from ..kernels import arrays
 from ..kernels.fused import fused_mlp, fused_mlp_backward
 from ..kernels.fused_plans import MOST
@@ -84,6 +83,4 @@ def _activation(layer):
     """Return the name of an activation that a fused layer computes, or None."""
     if not isinstance(layer, Activation) or type(layer).forward is not Activation.forward:
         return None
-    known = kernels.ACTIVATIONS[layer.operation].forward.operation
-    defaults = tuple(known.defaults[1 : 1 + len(known.number_names)])
-    return layer.operation if layer.numbers in ((), defaults) else None
+    return layer.operation if layer.has_defaults else None

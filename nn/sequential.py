@@ -41,14 +41,26 @@ class Sequential(Module):
     @property
     def in_features(self):
         """The width that the first layer with one expects, or None."""
-        wants = (_wanted(layer) for layer in self.layers)
-        return next((width for width in wants if width is not None), None)
+        for layer in self.layers:
+            width = _wanted(layer)
+            if width is not None or hasattr(layer, "width_after"):  # behind it widths are others
+                return width
+        return None
 
     @property
     def out_features(self):
         """The width that the last layer with one makes, or None."""
-        makes = (_made(layer) for layer in reversed(self.layers))
-        return next((width for width in makes if width is not None), None)
+        width = None
+        for layer in self.layers:
+            after = _after(layer, width)
+            width = width if after is None else after
+        return width
+
+    def width_after(self, width):
+        """Return how many features come out of `width`, or None where a layer does not tell."""
+        for layer in self.layers:
+            width = _after(layer, width)
+        return width
 
     def __len__(self):
         return len(self.layers)
@@ -125,6 +137,15 @@ def _made(layer):
     return getattr(layer, "out_features", None) or getattr(layer, "num_features", None)
 
 
+def _after(layer, width):
+    """Return the width that a layer makes of one; None where it is not known."""
+    makes = _made(layer)
+    if makes is not None or getattr(layer, "keeps_width", False):
+        return width if makes is None else makes
+    change = getattr(layer, "width_after", None)
+    return None if width is None or change is None else change(width)
+
+
 def _check_widths(layers):
     """Refuse a layer whose width does not fit the one before, naming both."""
     known, maker = None, None
@@ -135,11 +156,9 @@ def _check_widths(layers):
                 f"Sequential: layer {i} {layer!r} expects {wants} features, "
                 f"but layer {maker} {layers[maker]!r} makes {known}"
             )
-        makes = _made(layer)
-        if makes is not None:
-            known, maker = makes, i
-        elif not getattr(layer, "keeps_width", False):
-            known = None
+        known = _after(layer, known)
+        if _made(layer) is not None or not getattr(layer, "keeps_width", False):
+            maker = i
 
 
 @contextlib.contextmanager
