@@ -122,8 +122,8 @@ class Spread:
         return Spread(self.runs / (other.runs if isinstance(other, Spread) else other))
 
     def __getitem__(self, index):
-        """Return the Spread of one element of each run, as of the end of a curve."""
-        return Spread(self.runs[:, index])
+        """Return the Spread of one element (or a slice) of each run, as of the end of a curve."""
+        return Spread(self.runs[(slice(None), *(index if isinstance(index, tuple) else [index]))])
 
     def __format__(self, spec):
         spec = spec or ".3g"
@@ -140,11 +140,15 @@ def track(items, doing):
 
 
 def sweep(measure, settings, seeds=3, doing="training"):
-    """Return {setting: Spread of measure(setting, seed) over seeds}; a tuple is passed unpacked."""
+    """Return {setting: Spread of measure(setting, seed) over seeds}; a tuple is passed unpacked.
+
+    Initial weights are seeded before each.
+    """
     settings = list(settings)
     found = {setting: [] for setting in settings}
     for seed, setting in track(itertools.product(range(seeds), settings), doing):
         arguments = setting if isinstance(setting, tuple) else (setting,)
+        nn.manual_seed(seed)
         found[setting].append(measure(*arguments, seed))
     return {setting: Spread(runs) for setting, runs in found.items()}
 
@@ -163,6 +167,15 @@ def mlp(widths, activation=nn.ReLU, norm=None):
     for before, width in itertools.pairwise(widths[:-1]):
         layers += [nn.Linear(before, width), *([norm(width)] if norm else []), activation()]
     return nn.Sequential(*layers, nn.Linear(*widths[-2:]))
+
+
+def start(model, weights):
+    """Fill the weights of each Linear by `weights(weight)`, its biases with 0; return the model."""
+    for layer in model:
+        if isinstance(layer, nn.Linear):
+            weights(layer.weight)
+            nn.init.zeros(layer.bias)
+    return model
 
 
 def error(model, x, y):
