@@ -28,15 +28,21 @@ from .activations import (
 from .averaging import EMA, SWA
 from .callbacks import Callback, EarlyStopping
 from .dropouts import Dropout
+from .ensembles import Ensemble, bootstrap, fit_ensemble
 from .fusion import set_fusion
+from .growing import fit_growing, grow, sample_losses
 from .history import History
 from .inference import evaluate, predict, predict_proba
 from .init import manual_seed
 from .layers import Linear
+from .masking import Masked
 from .module import Module, Parameter
 from .normalization import BatchNorm1d
 from .optimizers import SGD, Adam, AdamW, RMSprop
 from .pieces import GLU, CReLU, Maxout
+from .pretraining import pretrain, replace_head
+from .pruning import Pruning, compact, prune, prune_and_retrain
+from .residual import Residual, ResidualBlock
 from .schedules import (
     ConstantLR,
     CosineAnnealingLR,
@@ -73,6 +79,7 @@ __all__ = [
     "CosineAnnealingLR",
     "Dropout",
     "EarlyStopping",
+    "Ensemble",
     "ExponentialLR",
     "GrowBatch",
     "Hardsigmoid",
@@ -83,6 +90,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "Masked",
     "Maxout",
     "Mish",
     "Module",
@@ -90,11 +98,14 @@ __all__ = [
     "OneCycleLR",
     "PReLU",
     "Parameter",
+    "Pruning",
     "QuickGELU",
     "RMSprop",
     "ReLU",
     "ReLU6",
     "ReduceLROnPlateau",
+    "Residual",
+    "ResidualBlock",
     "Schedule",
     "Sequential",
     "SiLU",
@@ -107,13 +118,23 @@ __all__ = [
     "Tanh",
     "Threshold",
     "Warmup",
+    "bootstrap",
+    "compact",
     "datasets",
     "evaluate",
     "fit",
+    "fit_ensemble",
+    "fit_growing",
+    "grow",
     "init",
     "manual_seed",
     "predict",
     "predict_proba",
+    "pretrain",
+    "prune",
+    "prune_and_retrain",
+    "replace_head",
+    "sample_losses",
     "scale_rate",
     "set_fusion",
     "step",

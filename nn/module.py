@@ -29,6 +29,10 @@ class Parameter:
         self._grad = arrays.zeros(value, value.shape, value.dtype)
         self.home = None  # the arena that it lies in, once an optimizer has packed it
 
+    def __getstate__(self):
+        """A copy, or a pickled parameter, lies in no arena."""
+        return {**vars(self), "home": None}
+
     @property
     def value(self):
         return self._value
