@@ -52,10 +52,15 @@ def _polynomial(x, coefficients):
     return total
 
 
+def _fused(x, y, z):
+    return x * y + z
+
+
 SHARED = {
     "choose": _choose,
     "bits": _bits,
     "from_bits": _from_bits,
     "narrow": _narrow,
     "polynomial": _polynomial,
+    "fused": _fused,
 }

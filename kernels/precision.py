@@ -100,6 +100,18 @@ def polynomial(typing, x, coefficients):
     return x(x, coefficients), codegen
 
 
+@intrinsic
+def fused(typing, x, y, z):
+    """Return x·y + z, rounded once: where several products are added, the compiler chooses anew."""
+    if x not in _INTEGERS or not x == y == z:
+        return None
+
+    def codegen(context, builder, signature, args):
+        return builder.fma(*args)
+
+    return x(x, y, z), codegen
+
+
 @jit(inner=True)
 def magnitude(x):
     """Return |x|."""

@@ -174,6 +174,7 @@ def test_inside_njit(row, dtype):
 
 # what couples the rows of a batch, or draws by the place of an element
 COUPLED = {"batchnorm", "batchnorm_backward", "column_sum", "column_moments"}
+PLACED = {"masks", "optimizers", "augmentation"}
 
 
 def _sliced(arguments, letter):
@@ -181,7 +182,7 @@ def _sliced(arguments, letter):
 
 
 def _is_row_operation(row):
-    if not direct(row) or row.name in COUPLED or row.group in ("masks", "optimizers"):
+    if not direct(row) or row.name in COUPLED or row.group in PLACED:
         return False
     first = operation_of(row).outputs[:1]
     return bool(first and first[0].dims and len(first[0].dims) > 1 and first[0].dims[0] in "NM")
