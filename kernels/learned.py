@@ -16,9 +16,11 @@ from .activations import swish
 from .arrays import scratch
 from .columns import _add_chunks, _fold_channels, as_rows
 from .elementary import sigmoid
-from .loops import chunks_of, for_each, for_each_cell, sum_columns
+from .launch import kernel
+from .loops import chunks_of, for_each_cell, sum_columns
 from .operations import Operation, operation
 from .rectifiers import leaky_relu
+from .spread import my_range
 
 
 class _Learned(Operation):
@@ -55,9 +57,14 @@ def _learned(declaration, on_numbers):
     return decorate
 
 
-@for_each(cost=0.5)
-def _lay_out(column, line, values):
-    line[column] = values[column // np.uintp(len(line) // len(values))]
+@kernel(cost=lambda line, values: 0.1 * len(line) / len(values), spread="warp")
+def _lay_out(start, stop, line, values):
+    """Lay each value out over as many columns as share it."""
+    length = np.uintp(len(line)) // np.uintp(len(values))
+    for i in range(np.uintp(start), np.uintp(stop)):
+        value = values[i]
+        for column in my_range(i * length, (i + np.uintp(1)) * length):
+            line[column] = value
 
 
 @register_jitable
@@ -68,7 +75,7 @@ def _line_of(rows, channels, values):
     if values.size == rows.shape[1]:
         return values
     line = scratch(rows, rows.shape[1])
-    _lay_out(line.size, line, values)
+    _lay_out(values.size, line, values)
     return line
 
 
