@@ -35,7 +35,7 @@ _ELEMENTWISE = """
 _WARPS = """
     _softmax_backward _log_softmax_backward weigh_labels sum_losses weigh_samples sum_segments
     put_segments _fold_channels _end_channels _end_channels_backward _find_factor _sum_squares
-    tally_hits
+    tally_hits _observe_update _lay_out
 """
 _THREADS = """
     _sum _add_chunks _end_moments _end_forward _value_of_line _end_backward _value_of_slope _repeat
@@ -45,16 +45,17 @@ _THREADS = """
     take_rate _ema_weight _move_toward
     _blur
     draw_matrices resample _cover _draw_shares _blend _put_one
-    _lay_out _prelu _prelu_backward _swish _swish_backward _maxout _maxout_backward _crelu
-    _crelu_backward _glu _glu_backward
+    _prelu _prelu_backward _swish _swish_backward _maxout _maxout_backward _crelu
+    _crelu_backward _glu _glu_backward _put_largest _put_where_largest
 """
-_NEEDS_NO_SHUFFLE = {"put_segments", "weigh_samples"}
+_NEEDS_NO_SHUFFLE = {"_lay_out", "put_segments", "weigh_samples"}
 
 KERNELS = {
     **{name: Row(56, WIDE) for name in _ELEMENTWISE.split()},
     **{name: Row(64, () if name in _NEEDS_NO_SHUFFLE else SHUFFLED) for name in _WARPS.split()},
     **{name: Row(64) for name in _THREADS.split()},
     "tally_loss": Row(64, double=True),  # the sum of an epoch
+    "_observe": Row(96, SHUFFLED),
     "measure_chunks": Row(80),
     "_measure_gradients": Row(80),
     "product": Row(168, (r"FFMA", r"LDS(\.U)?\.128")),
