@@ -4,7 +4,7 @@ import numpy as np
 
 import gallery
 from fonio import nn
-from gallery import Card, Finding, error, fit, images, mlp, start, sweep
+from gallery import Card, Finding, curve, error, fit, images, mlp, start, sweep
 
 CARD = Card(
     title="Seven sigmoid layers, and higher rates, by batchnorm",
@@ -44,15 +44,11 @@ def draw(figure, curves, fast):
     for normed in NORMS:
         label = f"{'with' if normed else 'without'} batchnorm"
         for axes, depth in zip(panels, (7, 3), strict=False):
-            curve = curves[depth, normed]
-            epochs = np.arange(1, len(curve.mean) + 1)
+            epochs = np.arange(1, len(curves[depth, normed].mean) + 1)
+            curve(axes, epochs, curves[depth, normed], label=label)
             axes.set_xticks(epochs[::2])
-            axes.plot(epochs, curve.mean, label=label)
-            axes.fill_between(epochs, curve.mean - curve.sd, curve.mean + curve.sd, alpha=0.2)
             axes.set(title=f"{depth} sigmoid layers", xlabel="epoch")
-        ends = [fast[rate, normed] for rate in RATES]
-        means, sds = [end.mean for end in ends], [end.sd for end in ends]
-        panels[2].errorbar(RATES, means, sds, marker="o", markersize=4, label=label)
+        curve(panels[2], RATES, [fast[rate, normed] for rate in RATES], marker="o", label=label)
     panels[2].set(title="3 ReLU layers", xlabel="rate", xscale="log")
     panels[2].set_xticks(RATES, map(str, RATES))
     panels[0].legend(loc="center right")

@@ -8,7 +8,7 @@ import numpy as np
 
 import gallery
 from fonio import nn
-from gallery import Card, Finding, error, fit, mlp, sweep
+from gallery import Card, Finding, curve, error, fit, mlp, sweep
 
 CARD = Card(
     title="Weights of any size, with batchnorm",
@@ -74,8 +74,7 @@ def run(quick):
         axes = figure.subplots()
         labels = "without", "with batchnorm", "with, its scale and shift drawn too"
         for spreads, label in zip((plain, normed, everything), labels, strict=True):
-            means, sds = ([getattr(s, what) for s in spreads] for what in ("mean", "sd"))
-            axes.errorbar(stds, means, sds, marker="o", markersize=4, capsize=2, label=label)
+            curve(axes, stds, spreads, marker="o", label=label)
         axes.set(xscale="log", xlabel="std of the initial weights", ylabel="test error, %")
         axes.set_ylim(0, 65)
         axes.legend(loc="upper center", ncols=3)

@@ -194,6 +194,14 @@ def images(quick):
         sys.exit(f"{problem}; or --quick, which runs on the digits that ship with fonio")
 
 
+def curve(axes, x, spreads, **options):
+    """Draw means over x, in a band of one standard deviation; a list of Spreads, or one of many."""
+    spreads = spreads if isinstance(spreads, list) else [spreads]
+    mean, sd = (np.ravel([getattr(spread, what) for spread in spreads]) for what in ("mean", "sd"))
+    line = axes.plot(x, mean, **options)[0]
+    axes.fill_between(x, mean - sd, mean + sd, color=line.get_color(), alpha=0.2, linewidth=0)
+
+
 def load(name):
     """Import an example by its name, once."""
     if str(HERE) not in sys.path:
