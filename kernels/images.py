@@ -83,8 +83,9 @@ def flip(y, x, shape, horizontal=0.5, vertical=0.0, seed=0, step=0, stream=0):
 @register_jitable
 def crop_range(have, want, padding, centre):
     """Return the range of shifts to the right (or down) that a crop draws from, in whole steps."""
-    if centre:
+    if centre:  # of what is left over the odd pixel lies right, or below
         odd = 0.5 * ((have - want) % 2)
+        odd = odd if have > want else -odd
         return odd, odd
     room = 0.5 * (have + 2 * padding - want)
     return -room, room

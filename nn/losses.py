@@ -17,16 +17,36 @@ from .activations import Softmax
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss of fonio.kernels by name; `classes`: targets are labels or rows of probabilities."""
+    """A loss of fonio.kernels by name; `classes`: targets are labels or rows of probabilities.
+
+    options: pairs (name, number) of arguments that the kernel takes besides.
+    """
 
     name: str
     classes: bool = False
+    options: tuple = ()
 
     def __call__(self, output, target, sample_weight=None, class_weight=None):
-        function = getattr(kernels, self.name)
+        function, options = getattr(kernels, self.name), dict(self.options)
         if self.classes:
-            return function(output, target, class_weight=class_weight, sample_weight=sample_weight)
-        return function(output, target, sample_weight=sample_weight)
+            options["class_weight"] = class_weight
+        return function(output, target, sample_weight=sample_weight, **options)
+
+
+class CrossEntropy(Loss):
+    """Cross-entropy of logits against labels smoothed to (1 - ε)·q + ε/C, ε = label_smoothing.
+
+    Szegedy et al. 2016, arXiv:1512.00567, section 7.
+    """
+
+    def __init__(self, label_smoothing=0.0):
+        arrays.check_number("CrossEntropy", "label_smoothing", label_smoothing)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"CrossEntropy: label_smoothing is {label_smoothing}, expected "
+                "0 <= label_smoothing <= 1"
+            )
+        super().__init__("cross_entropy", True, (("label_smoothing", float(label_smoothing)),))
 
 
 LOSSES = {
