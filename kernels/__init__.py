@@ -90,6 +90,7 @@ from .rectifiers import (
     threshold_backward,
 )
 from .resampling import draw_affine, warp
+from .statistics import observe, observe_update
 from .team import get_num_threads, set_num_threads
 
 __all__ = [
@@ -177,6 +178,8 @@ __all__ = [
     "mse",
     "multiply",
     "not_recorded",
+    "observe",
+    "observe_update",
     "one_hot",
     "operation",
     "philox",

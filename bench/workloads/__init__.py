@@ -13,6 +13,7 @@ from . import (
     normalization,
     optimizers,
     pieces,
+    statistics,
 )
 from .programs import programs
 from .table import Workload, absent, register, workloads
@@ -30,6 +31,7 @@ FAMILIES = (
     losses,
     optimizers,
     augmentation,
+    statistics,
 )
 
 __all__ = ["FAMILIES", "Workload", "absent", "programs", "register", "workloads"]
