@@ -29,6 +29,7 @@ from .averaging import EMA, SWA
 from .callbacks import Callback, EarlyStopping
 from .dropouts import Dropout
 from .ensembles import Ensemble, bootstrap, fit_ensemble
+from .files import load, save
 from .fusion import set_fusion
 from .growing import fit_growing, grow, sample_losses
 from .history import History
@@ -127,6 +128,7 @@ __all__ = [
     "fit_growing",
     "grow",
     "init",
+    "load",
     "manual_seed",
     "predict",
     "predict_proba",
@@ -135,6 +137,7 @@ __all__ = [
     "prune_and_retrain",
     "replace_head",
     "sample_losses",
+    "save",
     "scale_rate",
     "set_fusion",
     "step",

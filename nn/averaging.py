@@ -104,6 +104,13 @@ class SWA(_Average):
         super()._start(values)
         self.count = 0
 
+    def saved(self):
+        return {"count": self.count}, [self.average]
+
+    def restored(self, plain, kept):
+        self.count = plain["count"]
+        self.average[...] = kept[0]
+
     def end_epoch(self, fit):
         if fit.epoch >= self.start and (fit.epoch - self.start) % self.every == 0:
             self.count += 1

@@ -31,9 +31,19 @@ class Callback:
     def end(self, fit):
         """Called when the fit ends, whatever ended it."""
 
+    def tick(self, fit):
+        """Called about ten times a second while an epoch runs; `fit.done` rows of it are done."""
+
     def state(self):
         """Return every array that the recorded methods change."""
         return []
+
+    def saved(self):
+        """Return (plain values for JSON, arrays): what a checkpoint keeps besides `state`."""
+        return {}, []
+
+    def restored(self, plain, kept):
+        """Take back what `saved` returned, when a fit goes on from a checkpoint."""
 
 
 class Function(Callback):
@@ -95,6 +105,13 @@ class Watch(Callback):
             self.bad_epochs += 1
         return better
 
+    def saved(self):
+        return {"best": self.best, "best_epoch": self.best_epoch, "bad": self.bad_epochs}, []
+
+    def restored(self, plain, kept):
+        self.best, self.best_epoch = plain["best"], plain["best_epoch"]
+        self.bad_epochs = plain["bad"]
+
     def _bar(self):
         """What a figure must lie below to be better (with the sign of a loss)."""
         return self.best - self.min_delta
@@ -132,6 +149,13 @@ class EarlyStopping(Watch):
             return False
         self.stopped = self.bad_epochs >= self.patience
         return self.stopped
+
+    def saved(self):
+        return super().saved()[0], self._kept or []
+
+    def restored(self, plain, kept):
+        super().restored(plain, kept)
+        self._kept = kept or None
 
     def end(self, fit):
         if self._kept is not None and self.best_epoch != fit.epoch:

@@ -83,7 +83,9 @@ def sample_losses(model, x, y, loss="cross_entropy"):
     """Return the loss of each row (N,): which samples fit worst."""
     loss = make_loss(loss)
     if not isinstance(loss, Loss):
-        raise TypeError("sample_losses: loss is a function, expected the name of a loss, told by row")
+        raise TypeError(
+            "sample_losses: loss is a function, expected the name of a loss, told by row"
+        )
     output = predict(model, x)
     y = prepare_targets(loss, y, output.shape[1], model.dtype, "sample_losses")
     values = getattr(kernels, loss.name)(output, y, reduction="none")[0]

@@ -1,5 +1,8 @@
 """What a fit leaves behind: one row of figures for each epoch."""
 
+import csv
+import io
+
 
 class History:
     """Figures by epoch: `history["loss"]` or `history.loss` is a list with one for each."""
@@ -20,6 +23,34 @@ class History:
     def last(self):
         """Return the last epoch's figures as a dictionary."""
         return {name: values[-1] for name, values in self.columns.items()}
+
+    def to_dict(self):
+        """Return {name: list with a figure for each epoch}."""
+        return {name: list(values) for name, values in self.columns.items()}
+
+    def to_csv(self, path):
+        """Write a CSV file with a row for each epoch, counted from 0."""
+        from .files import write_whole
+
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["epoch", *self.columns])
+        writer.writerows(
+            [i, *row] for i, row in enumerate(zip(*self.columns.values(), strict=True))
+        )
+        write_whole(path, text.getvalue().encode())
+
+    def to_pandas(self):
+        """Return a pandas DataFrame with a row for each epoch; needs pandas."""
+        import pandas
+
+        return pandas.DataFrame(self.columns).rename_axis("epoch")
+
+    def plot(self, **options):
+        """Draw the figures over the epochs by `nn.plots.history`; return the matplotlib Figure."""
+        from . import plots
+
+        return plots.history(self, **options)
 
     def __getitem__(self, name):
         if name not in self.columns:

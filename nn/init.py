@@ -9,6 +9,7 @@ the factor that makes up for it is the `gain` 1/√E[f(z)²] (He et al. 2015, ar
 lectures call Xavier's rule is often 1/√in, here `lecun_normal`; Xavier's own is √(2/(in + out)).
 """
 
+import contextlib
 import functools
 import math
 
@@ -37,6 +38,17 @@ def manual_seed(seed):
     """Seed the generator of initial weights (0 at import; None: from the system's entropy)."""
     global _generator
     _generator = np.random.default_rng(seed)
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Draw from a generator of its own in the block; the common one stays where it was."""
+    global _generator
+    before, _generator = _generator, np.random.default_rng(seed)
+    try:
+        yield
+    finally:
+        _generator = before
 
 
 def calculate_gain(nonlinearity, param=None):

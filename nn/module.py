@@ -8,6 +8,8 @@ The rule: a module computes with fonio.kernels alone. Then a step may be recorde
 natively.
 """
 
+import functools
+
 import numpy as np
 
 from ..kernels import arrays
@@ -91,6 +93,13 @@ class Module:
 
     training = True
     frozen = False
+    made_with = ((), {})
+
+    def __init_subclass__(cls, **kwargs):
+        """Let modules remember the arguments that they are made with: files hold them."""
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _remembering(cls.__init__)
 
     def forward(self, x):
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
@@ -129,6 +138,19 @@ class Module:
                 yield prefix + name, value
         for name, child in self.children():
             yield from child._named(kind, f"{prefix}{name}.")
+
+    def state_dict(self):
+        """Return {name: copy} of parameters and statistics as NumPy arrays, named as in PyTorch."""
+        named = [(name, parameter.value) for name, parameter in self.named_parameters()]
+        named += [(name, b) for name, b in self.named_buffers() if b.dtype.kind == "f"]
+        return {name: np.array(arrays.on_host(array)) for name, array in named}
+
+    def load_state_dict(self, state):
+        """Copy arrays by name into place; refuse missing, unknown and misshapen ones first.
+
+        Counters of masks may be missing, and PyTorch's `num_batches_tracked` is left out.
+        """
+        load_arrays(self, state, type(self).__name__)
 
     def parameters(self):
         """Return all parameters, in order."""
@@ -203,6 +225,36 @@ class Module:
         if not lines:
             return f"{name}({self.describe()})"
         return f"{name}(\n" + "\n".join(lines) + "\n)"
+
+
+def _remembering(init):
+    @functools.wraps(init)
+    def wrapped(self, *args, **kwargs):
+        if "made_with" not in vars(self):  # the outermost class's
+            self.made_with = (args, kwargs)
+        init(self, *args, **kwargs)
+
+    return wrapped
+
+
+def load_arrays(module, state, where):
+    """Copy arrays by name into a module's parameters and buffers, once all of them fit."""
+    targets = {name: parameter.value for name, parameter in module.named_parameters()}
+    targets |= dict(module.named_buffers())
+    state = {n: a for n, a in state.items() if not n.endswith("num_batches_tracked")}
+    wanted = {name for name, array in targets.items() if array.dtype.kind == "f"}
+    missing, unknown = sorted(wanted - set(state)), sorted(set(state) - set(targets))
+    if missing or unknown:
+        parts = [f"lacks {missing}"] if missing else []
+        parts += [f"has unknown {unknown}"] if unknown else []
+        raise ValueError(f"{where}: the state {' and '.join(parts)}")
+    for name, array in state.items():
+        if tuple(array.shape) != targets[name].shape:
+            raise ValueError(
+                f"{where}: {name} has shape {tuple(array.shape)}, expected {targets[name].shape}"
+            )
+    for name, array in state.items():
+        targets[name][...] = np.asarray(arrays.on_host(array))
 
 
 def convert_module(module, target):

@@ -222,6 +222,13 @@ class ReduceLROnPlateau(Watch):
         super().begin(fit)
         self.resting = 0
 
+    def saved(self):
+        return {**super().saved()[0], "resting": self.resting}, []
+
+    def restored(self, plain, kept):
+        super().restored(plain, kept)
+        self.resting = plain["resting"]
+
     def _bar(self):
         if self.relative and math.isfinite(self.best):
             return self.best - self.min_delta * abs(self.best)

@@ -35,7 +35,7 @@ class Trainer:
         self.rows, self.epoch = len(self.x), 0
         self._sizes = options["batch_size"]
         self.order = self._put(np.arange(self.rows))
-        self.cursor, self.hits, self._taken = (
+        self.cursor, self.hits, self.taken = (
             arrays.zeros(self.anchor, 1, np.int64) for _ in range(3)
         )
         self.total = arrays.zeros(self.anchor, 1, np.float64)
@@ -66,7 +66,7 @@ class Trainer:
     def lay_out(self, schedule):
         """Write down the rates of every step of the fit, for the steps to read."""
         steps = sum(count for epoch in range(self.epochs) for _, count in self.plan(epoch))
-        self._taken[0] = 0
+        self.taken[0] = 0
         for lr, base in self.optimizer.rates():
             rates = [schedule.rate(base, t, steps) for t in range(steps)]
             self._tables.append((lr, self._put(np.array(rates, lr.dtype))))
@@ -125,7 +125,7 @@ class Trainer:
 
         def run():
             for lr, table in self._tables:
-                take_rate(1, lr, table, self._taken)
+                take_rate(1, lr, table, self.taken)
             gather_rows(size, batch, self.x, self.order, self.cursor)
             gather = gather_items if self.y.ndim == 1 else gather_rows
             gather(size, targets, self.y, self.order, self.cursor)
@@ -143,12 +143,12 @@ class Trainer:
             if self._counts_hits():
                 tally_hits(1, self.hits, output, targets)
             advance(1, self.cursor, size)
-            advance(1, self._taken, 1)
+            advance(1, self.taken, 1)
 
         return RecordedStep(run, self._state(), self.model)
 
     def _state(self):
-        own = [self.cursor, self._taken, self.total, self.hits]
+        own = [self.cursor, self.taken, self.total, self.hits]
         own += [array for callback in self.callbacks for array in callback.state()]
         own += [augmentation.counter for augmentation in self.augment]
         own += [lr for lr, _ in self.optimizer.rates()]

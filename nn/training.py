@@ -8,11 +8,14 @@ works.
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 
 from ..kernels import arrays
 from .callbacks import make_callbacks
+from .checkpoints import Checkpoint
+from .checkpoints import resume as go_on
 from .history import History
 from .inference import evaluate, prepare_inputs
 from .losses import check_model, make_loss, prepare_targets
@@ -20,7 +23,7 @@ from .optimizers import make_optimizer
 from .progress import Progress
 from .schedules import ReduceLROnPlateau, Schedule
 from .steps import output_width
-from .trainer import Trainer
+from .trainer import Trainer, overriding
 
 
 def fit(
@@ -45,6 +48,9 @@ def fit(
     seed=0,
     progress=True,
     check_finite=False,
+    checkpoint=None,
+    every=1,
+    resume=None,
 ):
     """Train `model` on x (N, I) and y (N,) or (N, O); return a History of figures by epoch.
 
@@ -57,6 +63,10 @@ def fit(
     stops the fit. check_finite: look for NaN and infinity in x first. The last, smaller batch is
     trained on too; with batch normalization a last batch of one row joins the one before it. Ctrl-C
     returns the history so far.
+
+    checkpoint: a path that is written every `every` epochs; resume: such a path, to go on from.
+    With the same arguments the fit that goes on ends with the bits of an undisturbed one. Where
+    both name one path that is not there yet, the fit begins anew.
     """
     loss = make_loss(loss)
     check_model(loss, model)
@@ -74,6 +84,8 @@ def fit(
     _check_validation(model, loss, validation)
     if isinstance(schedule, ReduceLROnPlateau):
         callbacks.append(schedule)
+    if checkpoint is not None:
+        callbacks.append(Checkpoint(checkpoint, every))
     options = {
         "epochs": epochs, "batch_size": batch_size, "clip_norm": clip_norm,
         "clip_value": clip_value, "shuffle": shuffle, "sampler": sampler, "augment": augment,
@@ -81,18 +93,21 @@ def fit(
     }  # fmt: skip
     optimizer = make_optimizer(optimizer, model)
     trainer = Trainer(model, loss, optimizer, (x, y, weights), options)
-    return _run(trainer, schedule, progress)
+    if resume is not None and checkpoint is not None and not Path(resume).exists():
+        resume = None if Path(resume) == Path(checkpoint) else resume
+    return _run(trainer, schedule, progress, resume)
 
 
-def _run(trainer, schedule, progress):
+def _run(trainer, schedule, progress, resume):
     model, history = trainer.model, History()
     trainer.history = history
     _begin_schedule(trainer, schedule)
     for callback in trainer.callbacks:
         callback.begin(trainer)
+    first = 0 if resume is None else go_on(trainer, resume)
     bar = Progress(trainer.epochs, trainer.rows, progress)
     try:
-        for epoch in range(trainer.epochs):
+        for epoch in range(first, trainer.epochs):
             _set_rate(trainer.optimizer, schedule, epoch, trainer.epochs)
             figures = _run_epoch(trainer, epoch, bar)
             bar.update(epoch, trainer.rows, figures)
@@ -116,6 +131,8 @@ def _run_epoch(trainer, epoch, bar):
     for done in trainer.run_epoch(epoch):
         speed = done / max(time.perf_counter() - started, 1e-9)
         bar.update(epoch, min(done, trainer.rows), last or None, speed)
+        for callback in overriding(trainer.callbacks, "tick"):
+            callback.tick(trainer)
     figures = trainer.figures()
     trainer.model.eval()
     if trainer.validation is not None:
