@@ -1,7 +1,8 @@
 """Callbacks: what a fit calls at its ends, after each epoch, and inside its recorded step.
 
-The rule: `after_backward` and `after_step` run in the recorded step, so they launch kernels and
-nothing else, and name in `state()` every array that they change. The others are plain Python.
+The rule: `after_layer`, `after_backward` and `after_step` run in the recorded step, so they launch
+kernels and nothing else, and name in `state()` every array that they change and read again. The
+others are plain Python.
 """
 
 import math
@@ -18,6 +19,13 @@ class Callback:
 
     def begin(self, fit):
         """Called before the first epoch."""
+
+    def after_layer(self, fit, layer, array, backward):
+        """Called in each step, recorded, with what each layer of a Sequential made.
+
+        `backward` tells that the array is its gradient. A linear or normalization layer that
+        computes the activation after it is not shown apart from that.
+        """
 
     def after_backward(self, fit):
         """Called in each step, recorded: the gradients are there, the optimizer's step is not."""

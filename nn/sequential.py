@@ -81,29 +81,34 @@ class Sequential(Module):
             trains = any(inner.trainable for inner in self.layers[i : i + count])
             i += count
             _trace(layer, x)
-            passed.append((layer, backward, trains))
+            _observe(self.layers[i - 1], x, False)
+            passed.append((layer, self.layers[i - 1], backward, trains))
 
         def backward(dy, accumulate=False):
-            for layer, back, _ in reversed(passed):
+            for layer, last, back, _ in reversed(passed):
+                _observe(last, dy, True)
                 dy = apply_backward(back, dy, accumulate)
                 _trace(layer, dy)
             return dy
 
         def parameters_only(dy, accumulate=False):
-            first = next((i for i, (_, _, trains) in enumerate(passed) if trains), len(passed))
-            for layer, back, _ in reversed(passed[first + 1 :]):
+            first = next((i for i, (*_, trains) in enumerate(passed) if trains), len(passed))
+            for layer, last, back, _ in reversed(passed[first + 1 :]):
+                _observe(last, dy, True)
                 dy = apply_backward(back, dy, accumulate)
                 _trace(layer, dy)
             if first < len(passed):  # what lies before it is frozen, or has nothing to train
-                last = passed[first][1]
-                apply_backward(getattr(last, "parameters_only", last), dy, accumulate)
+                _, last, back, _ = passed[first]
+                _observe(last, dy, True)
+                apply_backward(getattr(back, "parameters_only", back), dy, accumulate)
 
         backward.parameters_only = parameters_only
         return x, backward
 
     def _run(self, i, x):
         """Run layer i, and those after it that it computes too: (y, backward, how many)."""
-        several = None if arrays.device_of(x) is None else fusion.run(self.layers, i, x)
+        apart = arrays.device_of(x) is None or _observer() is not None
+        several = None if apart else fusion.run(self.layers, i, x)
         if several is not None:
             return several
         activation = self._fused_after(i)
@@ -175,3 +180,27 @@ def _trace(layer, array):
     trace = getattr(_local, "trace", None)
     if trace is not None:
         trace.append((layer, array))
+
+
+@contextlib.contextmanager
+def observing(observer):
+    """Call observer(layer, array, backward) for what each layer of a Sequential makes.
+
+    An activation that the layer before computes stands for both; backward, the array is the
+    gradient of what the layer made. None observes nothing.
+    """
+    before, _local.observer = _observer(), observer
+    try:
+        yield
+    finally:
+        _local.observer = before
+
+
+def _observer():
+    return getattr(_local, "observer", None)
+
+
+def _observe(layer, array, backward):
+    observer = _observer()
+    if observer is not None:
+        observer(layer, array, backward)

@@ -16,6 +16,7 @@ from .losses import Loss
 from .normalization import BatchNorm1d
 from .replay import advance, gather_items, gather_rows, tally_hits, tally_loss
 from .schedules import take_rate
+from .sequential import observing
 from .steps import RecordedStep, seed_masks, step_state, train_once
 
 
@@ -134,10 +135,11 @@ class Trainer:
             x, y = batch, targets
             for augmentation in self.augment:
                 x, y = augmentation.apply(x, y)
-            output, value = train_once(
-                self.model, self.loss, self.optimizer, x, y, weights, self.class_weight,
-                self._before_update,
-            )  # fmt: skip
+            with observing(self._observer()):
+                output, value = train_once(
+                    self.model, self.loss, self.optimizer, x, y, weights, self.class_weight,
+                    self._before_update,
+                )  # fmt: skip
             self._after_update()
             tally_loss(1, self.total, value, float(size))
             if self._counts_hits():
@@ -153,6 +155,17 @@ class Trainer:
         own += [augmentation.counter for augmentation in self.augment]
         own += [lr for lr, _ in self.optimizer.rates()]
         return [*own, *step_state(self.model, self.optimizer)]
+
+    def _observer(self):
+        watching = overriding(self.callbacks, "after_layer")
+        if not watching:
+            return None
+
+        def observe(layer, array, backward):
+            for callback in watching:
+                callback.after_layer(self, layer, array, backward)
+
+        return observe
 
     def _before_update(self, grads):
         for callback in overriding(self.callbacks, "after_backward"):
