@@ -25,8 +25,22 @@ from .activations import (
     Tanh,
     Threshold,
 )
+from .augmentation import (
+    Affine,
+    Augmentation,
+    Crop,
+    Cutout,
+    Flip,
+    Mixup,
+    Noise,
+    Rotate,
+    Scale,
+    Shift,
+)
 from .averaging import EMA, SWA
 from .callbacks import Callback, EarlyStopping
+from .compositions import CenterCrop, Compose
+from .data import BalancedSampler, batches, one_hot, split
 from .dropouts import Dropout
 from .ensembles import Ensemble, bootstrap, fit_ensemble
 from .files import load, save
@@ -36,6 +50,7 @@ from .history import History
 from .inference import evaluate, predict, predict_proba
 from .init import manual_seed
 from .layers import Linear
+from .losses import CrossEntropy
 from .masking import Masked
 from .module import Module, Parameter
 from .normalization import BatchNorm1d
@@ -63,11 +78,23 @@ from .steps import step
 from .training import fit
 
 __all__ = [
+    "Affine",
+    "Augmentation",
+    "BalancedSampler",
     "CELU",
+    "CenterCrop",
+    "Compose",
+    "Crop",
+    "CrossEntropy",
+    "Cutout",
     "ELU",
     "EMA",
+    "Flip",
     "GELU",
     "GLU",
+    "Mixup",
+    "Noise",
+    "Rotate",
     "SELU",
     "SGD",
     "SWA",
@@ -107,8 +134,10 @@ __all__ = [
     "ReduceLROnPlateau",
     "Residual",
     "ResidualBlock",
+    "Scale",
     "Schedule",
     "Sequential",
+    "Shift",
     "SiLU",
     "Sigmoid",
     "Softmax",
@@ -119,6 +148,7 @@ __all__ = [
     "Tanh",
     "Threshold",
     "Warmup",
+    "batches",
     "bootstrap",
     "compact",
     "datasets",
@@ -130,6 +160,7 @@ __all__ = [
     "init",
     "load",
     "manual_seed",
+    "one_hot",
     "predict",
     "predict_proba",
     "pretrain",
@@ -140,5 +171,6 @@ __all__ = [
     "save",
     "scale_rate",
     "set_fusion",
+    "split",
     "step",
 ]
