@@ -94,7 +94,7 @@ def crop_range(have, want, padding, centre):
 def _check_crop(operation, sizes, values):
     shape, size, padding = values["shape"], values["size"], values["padding"]
     check_picture(operation, sizes["C"], shape)
-    sizes["D"] = check_size(operation, sizes["C"], shape, tuple(size))
+    sizes["D"] = check_size(operation, sizes["C"], shape, () if size is None else size)
     arrays.check_integer(operation, "padding", padding, 0)
     if not values["centre"] and any(
         want > have + 2 * padding for want, have in zip(size, shape[-2:], strict=True)
