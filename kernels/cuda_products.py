@@ -133,10 +133,23 @@ def _epilogue(activation):
     from .cuda_loops import TEAMS
     from .retarget import convert, device_function, retarget
 
-    team = TEAMS["item"]
-    formula = convert(ACTIVATIONS[activation].forward, team)
-    return device_function(retarget(_activated, team, formula=formula))
+    team, public = TEAMS["item"], ACTIVATIONS[activation].forward
+    numbers = tuple(public.operation.defaults[1:-1])
+    template, formula = _ACTIVATED[len(numbers)], convert(public, team)
+    return device_function(retarget(template, team, formula=formula, NUMBERS=numbers))
 
 
 def _activated(value, shift):
     return formula(value + shift)  # noqa: F821  (bound by retarget)
+
+
+def _activated_by_1(value, shift):
+    return formula(value + shift, type(value)(NUMBERS[0]))  # noqa: F821
+
+
+def _activated_by_2(value, shift):
+    T = type(value)  # a default as it stands would make float32 code float64
+    return formula(value + shift, T(NUMBERS[0]), T(NUMBERS[1]))  # noqa: F821
+
+
+_ACTIVATED = {0: _activated, 1: _activated_by_1, 2: _activated_by_2}
