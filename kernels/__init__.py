@@ -20,6 +20,7 @@ from .activations import (
     swish_backward,
     tanh_backward,
 )
+from .adaptive import adadelta, adagrad, rmsprop, rmsprop_centered
 from .arithmetic import add, copy, multiply
 from .averaging import lerp
 from .batch_normalization import (
@@ -30,7 +31,9 @@ from .batch_normalization import (
     column_sum,
     update_running,
 )
+from .clipping import clip_grad_norm, clip_grad_value, dot
 from .cuda_products import get_matmul_precision, set_matmul_precision
+from .descent import sgd
 from .device import DeviceArray, to_device
 from .elementary import erf, erfc, exp, exp2, expm1, log, log1p, sigmoid, softplus, tanh
 from .elementwise import elementwise
@@ -62,8 +65,9 @@ from .matrix import (
     matmul,
 )
 from .mixing import mixup, one_hot
+from .moments import adam, adamw, amsgrad, nadam, radam
 from .operations import operation
-from .optimizers import adam, adamw, clip_grad_norm, clip_grad_value, rmsprop, sgd
+from .penalties import add_elastic_net, add_group_lasso, max_norm
 from .pieces import crelu, crelu_backward, glu, glu_backward, maxout, maxout_backward
 from .random_numbers import philox
 from .recording import Recording, not_recorded, record
@@ -97,10 +101,15 @@ __all__ = [
     "ACTIVATIONS",
     "DeviceArray",
     "Recording",
+    "adadelta",
+    "adagrad",
     "adam",
     "adamw",
     "add",
+    "add_elastic_net",
+    "add_group_lasso",
     "affine",
+    "amsgrad",
     "batchnorm",
     "batchnorm_backward",
     "batchnorm_inference",
@@ -117,6 +126,7 @@ __all__ = [
     "crop",
     "cross_entropy",
     "cutout",
+    "dot",
     "draw_affine",
     "dropout",
     "dropout_backward",
@@ -170,6 +180,7 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "matmul",
+    "max_norm",
     "maxout",
     "maxout_backward",
     "mish",
@@ -177,6 +188,7 @@ __all__ = [
     "mixup",
     "mse",
     "multiply",
+    "nadam",
     "not_recorded",
     "observe",
     "observe_update",
@@ -187,12 +199,14 @@ __all__ = [
     "prelu_backward",
     "quick_gelu",
     "quick_gelu_backward",
+    "radam",
     "record",
     "relu",
     "relu6",
     "relu6_backward",
     "relu_backward",
     "rmsprop",
+    "rmsprop_centered",
     "selu",
     "selu_backward",
     "set_matmul_precision",

@@ -25,6 +25,7 @@ from .activations import (
     Tanh,
     Threshold,
 )
+from .adaptive import Adadelta, Adagrad, Adam, AdamW, NAdam, RAdam, RMSprop
 from .augmentation import (
     Affine,
     Augmentation,
@@ -39,6 +40,7 @@ from .augmentation import (
 )
 from .averaging import EMA, SWA
 from .callbacks import Callback, EarlyStopping
+from .clipping import clip_grad_norm, clip_grad_value
 from .compositions import CenterCrop, Compose
 from .data import BalancedSampler, batches, one_hot, split
 from .dropouts import Dropout
@@ -50,11 +52,13 @@ from .history import History
 from .inference import evaluate, predict, predict_proba
 from .init import manual_seed
 from .layers import Linear
+from .lbfgs import LBFGS
 from .losses import CrossEntropy
 from .masking import Masked
 from .module import Module, Parameter
 from .normalization import BatchNorm1d
-from .optimizers import SGD, Adam, AdamW, RMSprop
+from .optimizers import SGD
+from .penalties import L1, L2, ElasticNet, GroupLasso, MaxNorm
 from .pieces import GLU, CReLU, Maxout
 from .pretraining import pretrain, replace_head
 from .pruning import Pruning, compact, prune, prune_and_retrain
@@ -78,62 +82,72 @@ from .steps import step
 from .training import fit
 
 __all__ = [
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
     "Affine",
     "Augmentation",
     "BalancedSampler",
+    "BatchNorm1d",
     "CELU",
+    "CReLU",
+    "Callback",
     "CenterCrop",
     "Compose",
+    "ConstantLR",
+    "CosineAnnealingLR",
     "Crop",
     "CrossEntropy",
     "Cutout",
+    "Dropout",
     "ELU",
     "EMA",
+    "EarlyStopping",
+    "ElasticNet",
+    "Ensemble",
+    "ExponentialLR",
     "Flip",
     "GELU",
     "GLU",
-    "Mixup",
-    "Noise",
-    "Rotate",
-    "SELU",
-    "SGD",
-    "SWA",
-    "Adam",
-    "AdamW",
-    "BatchNorm1d",
-    "CReLU",
-    "Callback",
-    "ConstantLR",
-    "CosineAnnealingLR",
-    "Dropout",
-    "EarlyStopping",
-    "Ensemble",
-    "ExponentialLR",
+    "GroupLasso",
     "GrowBatch",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "History",
+    "L1",
+    "L2",
+    "LBFGS",
     "LambdaLR",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "Masked",
+    "MaxNorm",
     "Maxout",
     "Mish",
+    "Mixup",
     "Module",
     "MultiStepLR",
+    "NAdam",
+    "Noise",
     "OneCycleLR",
     "PReLU",
     "Parameter",
     "Pruning",
     "QuickGELU",
+    "RAdam",
     "RMSprop",
     "ReLU",
     "ReLU6",
     "ReduceLROnPlateau",
     "Residual",
     "ResidualBlock",
+    "Rotate",
+    "SELU",
+    "SGD",
+    "SWA",
     "Scale",
     "Schedule",
     "Sequential",
@@ -150,6 +164,8 @@ __all__ = [
     "Warmup",
     "batches",
     "bootstrap",
+    "clip_grad_norm",
+    "clip_grad_value",
     "compact",
     "datasets",
     "evaluate",

@@ -1,66 +1,91 @@
-"""Optimizers: PyTorch's numbers over many steps, two functions to minimise, recorded rates."""
+"""Optimizers: PyTorch's path, two functions to minimise, what is known of each, bad input."""
+
+import json
+import math
+import pathlib
 
 import numpy as np
 import pytest
 
-from fonio import kernels
+from fonio import kernels, nn
 
-# name: (states, numbers as keywords, PyTorch's class, its options)
-STEPS = {
-    "sgd": (0, {"weight_decay": 0.1}, "SGD", {"weight_decay": 0.1}),
-    "momentum": (
-        1,
-        {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
-        "SGD",
-        {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
-    ),
-    "nesterov": (
-        1,
-        {"momentum": 0.9, "nesterov": True},
-        "SGD",
-        {"momentum": 0.9, "nesterov": True},
-    ),
-    "rmsprop": (1, {"weight_decay": 0.1}, "RMSprop", {"weight_decay": 0.1}),
-    "rmsprop_momentum": (2, {"momentum": 0.9}, "RMSprop", {"momentum": 0.9}),
-    "adam": (2, {"weight_decay": 0.1}, "Adam", {"weight_decay": 0.1}),
-    "adamw": (2, {"weight_decay": 0.1}, "AdamW", {"weight_decay": 0.1}),
-}
+FROZEN = np.load(pathlib.Path(__file__).parent / "frozen" / "optimizers.npz")
+CASES = [name for name in FROZEN if " " in name]
 
 
-def _stepper(name, p, lr, numbers):
-    """A function (g, step) that steps p in place."""
-    states = [np.zeros_like(p) for _ in range(STEPS[name][0])]
-    function = getattr(kernels, {"momentum": "sgd", "nesterov": "sgd"}.get(name, name[:7]))
+def _parameters(dtype):
+    return [nn.Parameter(part.astype(dtype)) for part in np.split(FROZEN["start"], [3])]
 
-    def step(g, count):
-        if name.startswith("adam"):
-            function(p, g, *states, count, lr, **numbers)
-        elif name == "rmsprop":
-            function(p, g, *states, None, lr, **numbers)
-        elif name == "sgd":
-            function(p, g, None, lr, **numbers)
+
+def _make(case, parameters):
+    name, text = case.split(" ", 1)
+    options = {"lr": 0.1, **json.loads(text)}
+    groups = options.pop("groups", None)
+    if groups:
+        parameters = [{"params": [p], **g} for p, g in zip(parameters, groups, strict=True)]
+    return getattr(nn, name)(parameters, **options)
+
+
+def _give(parameters, gradient):
+    for parameter, part in zip(parameters, np.split(gradient, [3]), strict=True):
+        parameter.grad = part
+
+
+def _values(parameters):
+    return np.concatenate([parameter.value for parameter in parameters])
+
+
+def _valley(x):
+    """The loss and gradient that make_optimizers.py gave to L-BFGS."""
+    ahead, here = x[1:] - x[:-1] ** 2, 1 - x[:-1]
+    gradient = np.zeros_like(x)
+    gradient[:-1] = -40 * x[:-1] * ahead - 2 * here
+    gradient[1:] += 20 * ahead
+    return float((10 * ahead**2 + here**2).sum()), gradient
+
+
+def _path(case, dtype):
+    """The parameters after each of ten steps."""
+    parameters = _parameters(dtype)
+    optimizer = _make(case, parameters)
+
+    def closure():
+        loss, gradient = _valley(_values(parameters))
+        _give(parameters, gradient)
+        return loss
+
+    path = []
+    for count, gradient in enumerate(FROZEN["grads"]):
+        _give(parameters, gradient)
+        if optimizer.full_batch:
+            optimizer.step(closure)
         else:
-            function(p, g, *states, lr, **numbers)
+            if count == 5:
+                optimizer.lr = 0.1 * optimizer.lr
+            optimizer.step()
+        path.append(_values(parameters))
+    return np.array(path)
 
-    return step
+
+@pytest.mark.parametrize("case", CASES)
+def test_ten_steps_are_pytorchs(case):
+    wanted = FROZEN[case]
+    np.testing.assert_allclose(_path(case, np.float64), wanted, rtol=1e-12, atol=1e-12)
+    if "LBFGS" not in case:  # whose searches part where a comparison falls the other way
+        np.testing.assert_allclose(_path(case, np.float32), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", STEPS)
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 3e-6), ("float64", 1e-13)])
-def test_the_numbers_are_pytorchs(name, dtype, tolerance):
-    torch = pytest.importorskip("torch")
-    _, numbers, peer, options = STEPS[name]
-    rng = np.random.default_rng(0)
-    p = rng.standard_normal(101).astype(dtype)
-    parameter = torch.nn.Parameter(torch.from_numpy(p.copy()))
-    optimizer = getattr(torch.optim, peer)([parameter], lr=0.05, **options)
-    step = _stepper(name, p, 0.05, numbers)
-    for count in range(1, 30):
-        g = rng.standard_normal(101).astype(dtype)
-        parameter.grad = torch.from_numpy(g)
-        optimizer.step()
-        step(g, count)
-        np.testing.assert_allclose(p, parameter.detach().numpy(), atol=tolerance)
+def test_every_option_of_pytorch_is_frozen():
+    frozen = {name: set() for name in (case.split()[0] for case in CASES)}
+    for case in CASES:
+        name, text = case.split(" ", 1)
+        frozen[name] |= set(json.loads(text)) | {"lr"}
+    for name, seen in frozen.items():
+        options = set(_make(f"{name} {{}}", _parameters(np.float64)).groups[0].__dict__)
+        own = options - {"parameters", "values", "grads", "state", "base_lr", "rate", "form"}
+        if name == "AdamW":
+            own.discard("decoupled_weight_decay")
+        assert own <= seen, f"{name}: {own - seen} in no frozen case"
 
 
 def _parabola(p):
@@ -72,55 +97,190 @@ def _rosenbrock(p):
     return np.array([-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)])
 
 
-RATES = {  # of the parabola, of Rosenbrock's function
-    "sgd": (0.1, 1e-3),
-    "momentum": (0.03, 2e-4),
-    "nesterov": (0.03, 2e-4),
-    "rmsprop": (0.01, 1e-3),
-    "rmsprop_momentum": (1e-3, 1e-4),
-    "adam": (0.1, 0.02),
-    "adamw": (0.1, 0.02),
-}
+# class, options, rates for the parabola and for Rosenbrock's function
+DESCENTS = [
+    ("SGD", {}, 0.1, 1e-3),
+    ("SGD", {"momentum": 0.9}, 0.03, 5e-4),
+    ("SGD", {"momentum": 0.9, "nesterov": True}, 0.03, 1e-3),
+    ("SGD", {"momentum": 0.9, "form": "classical"}, 0.03, 5e-4),
+    ("SGD", {"momentum": 0.9, "nesterov": True, "form": "classical"}, 0.03, 1e-3),
+    ("Adagrad", {}, 1.0, 0.5),
+    ("RMSprop", {}, 0.02, 2e-3),
+    ("RMSprop", {"centered": True, "eps": 1e-2}, 0.02, 5e-4),
+    ("RMSprop", {"momentum": 0.9}, 2e-3, 2e-4),
+    ("Adadelta", {}, 10.0, 1.0),
+    ("Adam", {}, 0.1, 0.05),
+    ("Adam", {"amsgrad": True}, 0.1, 0.1),
+    ("AdamW", {"weight_decay": 0.0}, 0.1, 0.05),
+    ("NAdam", {}, 0.1, 0.02),
+    ("RAdam", {}, 0.1, 3e-3),
+]
+NAMES = [
+    "-".join([name.lower(), *(key for key, value in options.items() if value)])
+    for name, options, *_ in DESCENTS
+]
 
 
-@pytest.mark.parametrize("name", STEPS)
-@pytest.mark.parametrize("slope, place", [(_parabola, 3), (_rosenbrock, 1)])
-def test_minima_are_found(name, slope, place):
-    lr = RATES[name][slope is _rosenbrock]
-    p = np.array([-0.5, 1.5])
-    numbers = {k: v for k, v in STEPS[name][1].items() if k not in ("weight_decay", "dampening")}
-    if name == "adamw":
-        numbers["weight_decay"] = 0.0
-    step = _stepper(name, p, lr, numbers)
-    for count in range(1, 20_000 if slope is _rosenbrock else 2000):
-        step(slope(p), count)
-    np.testing.assert_allclose(p, place, atol=0.03)
+@pytest.mark.parametrize("uphill", [False, True], ids=["down", "up"])
+@pytest.mark.parametrize("name, options, lr, slow", DESCENTS, ids=NAMES)
+def test_minima_are_found(name, options, lr, slow, uphill):
+    """Upwards by `maximize`, on the functions with the other sign: the parabola alone."""
+    for slope, place, rate in ((_parabola, 3, lr), (_rosenbrock, 1, slow)):
+        p = nn.Parameter(np.array([-0.5, 1.5]))
+        optimizer = getattr(nn, name)([p], lr=rate, maximize=uphill, **options)
+        for count in range(12_000 if slope is _rosenbrock else 400):
+            if name == "Adadelta" and count % 1000 == 999:
+                optimizer.lr = 0.5 * optimizer.lr  # its steps do not shrink by themselves
+            p.grad = -slope(p.value) if uphill else slope(p.value)
+            optimizer.step()
+            if np.abs(p.value - place).max() < 0.03:
+                break
+        np.testing.assert_allclose(p.value, place, atol=0.03)
+        if uphill:
+            break
 
 
-def test_rate_and_step_are_read_at_each_replay():
+@pytest.mark.parametrize("name, options, lr, slow", DESCENTS, ids=NAMES)
+def test_zero_and_nan_gradients(name, options, lr, slow):
+    """No slope, no step; a NaN spoils its own element alone."""
+    p = nn.Parameter(np.linspace(-1, 1, 20, dtype=np.float32))
+    start = p.value.copy()
+    optimizer = getattr(nn, name)([p], lr=lr, **options)
+    for _ in range(3):
+        optimizer.step()
+    np.testing.assert_array_equal(p.value, start)
+    p.grad = np.where(np.arange(20) == 7, np.nan, 1)
+    for _ in range(8):
+        optimizer.step()
+    assert np.flatnonzero(~np.isfinite(p.value)).tolist() == [7]
+    assert (np.delete(p.value < start, 7)).all()
+
+
+@pytest.mark.parametrize("name, options, lr, slow", DESCENTS, ids=NAMES)
+def test_a_recorded_step_goes_on_as_an_eager_one(name, options, lr, slow):
+    """Also after the rate was changed; what changes is in state(), or it would not come back."""
     rng = np.random.default_rng(1)
-    p, g = rng.standard_normal((2, 9))
-    m, v = np.zeros((2, 9))
-    count, lr = np.ones(1, np.int64), np.full(1, 0.1)
-    other = p.copy(), m.copy(), v.copy()
+    start, gradient = rng.standard_normal((2, 33))
+    optimizers = []
+    for _ in range(2):
+        p = nn.Parameter(start.copy())
+        optimizers.append(getattr(nn, name)([p], lr=lr, **{"weight_decay": 0.1, **options}))
+        p.grad = gradient
+    recorded, eager = optimizers
     with kernels.record() as recording:
-        kernels.adam(p, g, m, v, count, lr)
-    count[0], lr[0] = 2, 0.5
-    recording.replay()
-    kernels.adam(other[0], g, *other[1:], 1, 0.1)
-    kernels.adam(other[0], g, *other[1:], 2, 0.5)
-    np.testing.assert_array_equal(p, other[0])
+        recorded.step()
+    kept = [array.copy() for array in (recorded.values, *recorded.state())]
+    recorded.lr = eager.lr = lr
+    for _ in range(2):  # the second time from what was kept
+        for array, old in zip((recorded.values, *recorded.state()), kept, strict=True):
+            array[...] = old
+        recorded.lr = lr
+        recording.replay(2)
+        recorded.lr = lr / 3
+        recording.replay(4)
+    for count in range(7):
+        eager.lr = lr if count < 3 else lr / 3
+        eager.step()
+    for a, b in zip(
+        (recorded.values, *recorded.state()), (eager.values, *eager.state()), strict=True
+    ):
+        assert a.tobytes() == b.tobytes()
 
 
-def test_gradients_are_clipped_as_in_pytorch():
-    torch = pytest.importorskip("torch")
-    for size, scale in ((1, 1.0), (5000, 1.0), (5000, 1e-4)):
-        g = scale * np.random.default_rng(2).standard_normal(size)
-        parameter = torch.nn.Parameter(torch.zeros(size, dtype=torch.float64))
-        parameter.grad = torch.from_numpy(g.copy())
-        torch.nn.utils.clip_grad_norm_([parameter], 0.7)
-        kernels.clip_grad_norm(g, 0.7)
-        np.testing.assert_allclose(g, parameter.grad.numpy(), rtol=1e-12)
+def _along(form, nesterov, rates, slope):
+    """The points where slopes are taken on the way from (2, -1)."""
+    p = nn.Parameter(np.array([2.0, -1.0]))
+    optimizer = nn.SGD([p], lr=1.0, momentum=0.8, nesterov=nesterov, form=form)
+    points = []
+    for rate in rates:
+        points.append(p.value.copy())
+        optimizer.lr = rate
+        p.grad = slope(p.value)
+        optimizer.step()
+    return np.array(points)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_forms_of_momentum_part_where_the_rate_changes(nesterov):
+    """The classical one is v = μv - η∇f(θ), or ∇f(θ + μv) as Nesterov has it; θ += v."""
+
+    def slope(p):
+        return np.array([1.0, 7.0]) * p
+
+    even, falling = [0.05] * 8, [0.05] * 4 + [0.005] * 4
+    np.testing.assert_allclose(
+        _along("classical", nesterov, even, slope), _along("pytorch", nesterov, even, slope)
+    )
+    theta, v, wanted = np.array([2.0, -1.0]), np.zeros(2), []
+    for rate in falling:
+        wanted.append(theta + 0.8 * v if nesterov else theta)
+        v = 0.8 * v - rate * slope(wanted[-1])
+        theta = theta + v
+    actual = _along("classical", nesterov, falling, slope)
+    np.testing.assert_allclose(actual, wanted, rtol=1e-12)
+    apart = np.abs(actual - _along("pytorch", nesterov, falling, slope)).max(1)
+    assert (apart[:5] < 1e-12).all() and (apart[5:] > 1e-2).all()
+
+
+def test_adam_converges_to_the_wrong_end_and_amsgrad_does_not():
+    """Reddi et al. 2018: slopes 3, -1, -1, 3, ... on [-1, 1], whose sum is least at -1."""
+    ends = []
+    for amsgrad in (False, True):
+        p = nn.Parameter(np.zeros(1))
+        optimizer = nn.Adam([p], betas=(0.0, 1 / (1 + 3 * 3)), amsgrad=amsgrad)
+        for t in range(1, 400):
+            optimizer.lr = 0.5 / math.sqrt(t)
+            p.grad = [3.0 if t % 3 == 1 else -1.0]
+            optimizer.step()
+            p.value = np.clip(p.value, -1, 1)
+        ends.append(float(p.value[0]))
+    assert ends[0] > 0.9 and ends[1] < -0.9
+
+
+def test_adagrads_rate_dies_and_rmsprops_does_not():
+    sizes = {}
+    for make in (nn.Adagrad, nn.RMSprop):
+        p = nn.Parameter(np.zeros(1))
+        optimizer = make([p], lr=1.0, eps=0.0)
+        p.grad = [7.0]
+        steps = [0.0]
+        for _ in range(1000):
+            optimizer.step()
+            steps.append(-float(p.value[0]))
+        sizes[make] = np.diff(steps)
+    np.testing.assert_allclose(sizes[nn.Adagrad], 1 / np.sqrt(np.arange(1, 1001)), rtol=1e-9)
+    np.testing.assert_allclose(sizes[nn.RMSprop][-1], 1, rtol=1e-4)
+
+
+def test_a_centered_variance_does_not_cancel():
+    """Gradients of mean 1e4 and deviation 1, in float32: E[g²] - E[g]² would be noise."""
+    rng = np.random.default_rng(3)
+    p = nn.Parameter(np.zeros(50, np.float32))
+    optimizer = nn.RMSprop([p], centered=True, alpha=0.9)
+    for _ in range(400):
+        p.grad = 1e4 + rng.standard_normal(50)
+        optimizer.step()
+    assert 0.5 < float(optimizer.groups[0].state["square"].mean()) < 1.5
+
+
+def test_gradients_are_clipped_together():
+    rng = np.random.default_rng(2)
+    for scale in (1.0, 1e-4):
+        model = nn.Sequential(nn.Linear(70, 90), nn.Linear(90, 3))
+        model[1].bias.trainable = False  # left alone
+        for parameter in model.parameters():
+            parameter.grad = scale * rng.standard_normal(parameter.shape)
+        before = [p.grad.copy() for p in model.parameters()]
+        norm = math.sqrt(sum(float((g.astype(np.float64) ** 2).sum()) for g in before[:-1]))
+        found = nn.clip_grad_norm(model, 0.7)
+        np.testing.assert_allclose(found, [norm], rtol=1e-5)
+        share = [min(1, 0.7 / (norm + 1e-6))] * 3 + [1.0]
+        for parameter, old, factor in zip(model.parameters(), before, share, strict=True):
+            np.testing.assert_allclose(parameter.grad, factor * old, rtol=1e-5)
+        optimizer = nn.SGD(model)
+        np.testing.assert_allclose(nn.clip_grad_norm(optimizer, 0.1), [share[0] * norm], rtol=1e-5)
+        nn.clip_grad_value(model, 1e-5)
+        assert all(np.abs(p.grad).max() <= 1e-5 for p in optimizer.parameters)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +298,11 @@ def test_gradients_are_clipped_as_in_pytorch():
             "sgd: nesterov has momentum 0.9 and dampening 0.1, expected momentum > 0",
         ),
         (
+            lambda p: kernels.sgd(p, p.copy(), p.copy(), 0.1, 0.9, 0.1, classical=True),
+            ValueError,
+            "sgd: the classical form has dampening 0.1, expected dampening 0",
+        ),
+        (
             lambda p: kernels.adam(p, p.copy(), p.copy(), p.copy(), 1, beta1=1.0),
             ValueError,
             "adam: beta1 is 1.0, expected 0 <= beta1 < 1",
@@ -148,14 +313,66 @@ def test_gradients_are_clipped_as_in_pytorch():
             "adam: step is a float, expected an integer",
         ),
         (
+            lambda p: kernels.nadam(p, *(p.copy() for _ in range(4)), 1),
+            ValueError,
+            r"nadam: product has shape \(4,\), expected \(1,\)",
+        ),
+        (
             lambda p: kernels.rmsprop(p, p.copy(), p.copy(), eps=-1.0),
             ValueError,
             "rmsprop: eps is -1.0, expected eps >= 0",
         ),
         (
+            lambda p: kernels.rmsprop_centered(p, *(p.copy() for _ in range(3)), momentum=0.5),
+            ValueError,
+            "rmsprop_centered: velocity is None, expected an array as momentum is not 0",
+        ),
+        (
+            lambda p: kernels.adadelta(p, p.copy(), p.copy(), p.copy(), rho=1.5),
+            ValueError,
+            "adadelta: rho is 1.5, expected 0 <= rho < 1",
+        ),
+        (
+            lambda p: kernels.adagrad(p, p.copy(), p.copy(), 1, lr_decay=-1),
+            ValueError,
+            "adagrad: lr_decay is -1, expected lr_decay >= 0",
+        ),
+        (
             lambda p: kernels.clip_grad_norm(p, -1.0),
             ValueError,
             "clip_grad_norm: max_norm is -1.0, expected max_norm >= 0",
+        ),
+        (lambda p: nn.clip_grad_norm([], 1.0), ValueError, "there are no gradients, expected"),
+        (lambda p: nn.clip_grad_value([p], 1.0), TypeError, "parameter is a ndarray, expected a"),
+        (
+            lambda p: nn.clip_grad_norm([nn.Parameter(p), nn.Parameter(np.ones(2, "f"))], 1.0),
+            TypeError,
+            "clip_grad_norm: parameters differ in dtype or device, expected one",
+        ),
+        (
+            lambda p: nn.SGD([nn.Parameter(p)], form="heavy"),
+            ValueError,
+            r"SGD: unknown form 'heavy', expected one of \['classical', 'pytorch'\]",
+        ),
+        (
+            lambda p: nn.SGD([nn.Parameter(p)], momentum=0.9, dampening=0.1, form="classical"),
+            ValueError,
+            "SGD: the classical form has dampening 0.1",
+        ),
+        (
+            lambda p: nn.RMSprop([nn.Parameter(p)], alpha=1.0),
+            ValueError,
+            "RMSprop: alpha is 1.0, expected 0 <= alpha < 1",
+        ),
+        (
+            lambda p: nn.NAdam([nn.Parameter(p)], momentum_decay=-1),
+            ValueError,
+            "NAdam: momentum_decay is -1, expected momentum_decay >= 0",
+        ),
+        (
+            lambda p: nn.RAdam([nn.Parameter(p)], betas=0.9),
+            TypeError,
+            "RAdam: betas is 0.9, expected two numbers",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from . import (
     matrix,
     normalization,
     optimizers,
+    penalties,
     pieces,
     statistics,
 )
@@ -30,6 +31,7 @@ FAMILIES = (
     normalization,
     losses,
     optimizers,
+    penalties,
     augmentation,
     statistics,
 )

@@ -90,11 +90,21 @@ NORMALIZATION = {
 }
 OPTIMIZERS = {
     "sgd": 9,
+    "adagrad": 11,
     "rmsprop": 11,
+    "rmsprop_centered": 14,
+    "adadelta": 18,
     "adam": 14,
     "adamw": 14,
+    "amsgrad": 15,
+    "radam": 17,
+    "nadam": 17,
+    "dot": 2,
     "clip_grad_norm": 3,
     "clip_grad_value": 2,
+    "add_elastic_net": 6,
+    "add_group_lasso": 4,
+    "max_norm": 4,
 }
 EACH = ELEMENTARY | ACTIVATIONS | LOSSES | NORMALIZATION | OPTIMIZERS | {"dropout": 1}
 

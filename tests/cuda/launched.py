@@ -56,6 +56,7 @@ def _call_what_no_row_does(gpu, dtype):
     kernels.relu(x, out=x.T.copy().T)
     kernels.sgd(g, state)
     kernels.rmsprop(g, state, state.copy())
+    kernels.rmsprop_centered(g, state, state.copy(), state.copy())
     kernels.dropout_mask(24, out=device.from_host(gpu, np.zeros(24, bool)))
     kernels.mse(x, x, reduction="none")
     deep = device.from_host(gpu, np.ones((3, 1100), dtype))

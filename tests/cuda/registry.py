@@ -34,13 +34,13 @@ _ELEMENTWISE = """
 """
 _WARPS = """
     _softmax_backward _log_softmax_backward weigh_labels sum_losses weigh_samples sum_segments
-    put_segments _fold_channels _end_channels _end_channels_backward _find_factor _sum_squares
-    tally_hits _observe_update _lay_out
+    put_segments _fold_channels _end_channels _end_channels_backward find_factor sum_products
+    _end_product _pull_rows tally_hits _observe_update _lay_out
 """
 _THREADS = """
     _sum _add_chunks _end_moments _end_forward _value_of_line _end_backward _value_of_slope _repeat
-    _running_line _update_running _descend _descend_with_momentum _scale_by_rms
-    _scale_by_rms_with_momentum _adapt _scale _clip _draw_rows _draw_mask _drop _shuffle
+    _running_line _update_running _descend _scale_by_rms _scale_by_deltas _adapt _adapt_by
+    scale clip _penalize _draw_rows _draw_mask _drop _shuffle
     _read_flat _write_flat gather_rows gather_items take_ticket advance
     take_rate _ema_weight _move_toward
     _blur
@@ -55,6 +55,7 @@ KERNELS = {
     **{name: Row(64, () if name in _NEEDS_NO_SHUFFLE else SHUFFLED) for name in _WARPS.split()},
     **{name: Row(64) for name in _THREADS.split()},
     "tally_loss": Row(64, double=True),  # the sum of an epoch
+    **{name: Row(64, double=True) for name in ("_plan_nadam", "_plan_radam")},  # ρ∞ - ... cancels
     "_observe": Row(96, SHUFFLED),
     "measure_chunks": Row(80),
     "_measure_gradients": Row(80),
