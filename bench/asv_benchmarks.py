@@ -1,7 +1,9 @@
 """What asv tracks, made from the table of workloads: one measurement of each, read as many metrics.
 
-asv runs `setup_cache` of a workload in a process of its own and hands its figures to the functions
-here, which only pick one. All figures are better when lower: asv takes what rises for a regression.
+asv forks a process for each benchmark and each of its parameters. The first one of a workload
+measures all of it and leaves the figures in a file, from which the others only pick theirs. What
+is forked has the imports behind it and nothing compiled. All figures are better when lower: asv
+takes what rises for a regression.
 
 The rule: a benchmark is named FAMILY.WORKLOAD.track_METRIC, whatever the commit. What a commit
 lacks is n/a there; a wrong answer fails.
@@ -9,16 +11,16 @@ lacks is n/a there; a wrong answer fails.
 
 import hashlib
 import inspect
+import json
 import math
-import shutil
 import sys
-import types
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from . import MACHINE_CODE
-from .answers import WrongAnswer
-from .metrics import REFERENCE, VERSION, ends, find_roofs_compiled, measure, subjects
+from . import UNDER_ASV
+from .metrics import REFERENCE, VERSION, ends, first_calls, measure, prepare, subjects
 
 VECTORISED = ("elementary", "activations", "arithmetic")  # families of formulas over elements
 SECONDS = 0.1  # for one size
@@ -115,42 +117,72 @@ def _identifier(name):
     return "_".join("".join(c if c.isalnum() else " " for c in name).split())
 
 
-def _measurement(subject):
-    """The subject's setup_cache, which asv tells from others by module and line.
+class Failed(Exception):
+    """Why a workload has no figures at this commit: a wrong answer, a crash."""
 
-    asv reads its source for each benchmark that it looks at, so it is as short as can be.
-    """
 
-    def setup_cache():
-        return _measured(subject)
-
-    module = f"{__package__}.{_identifier(subject.group)}.{_identifier(subject.name)}"
-    setup_cache.__module__, sys.modules[module] = module, types.ModuleType(module)
-    setup_cache.timeout, setup_cache.pretty_source = TIMEOUT, ""
-    return setup_cache
+def _figures(subject):
+    """The subject's figures, measured by the first process that asks; {} where it is absent."""
+    file = Path(UNDER_ASV) / "figures" / f"{_identifier(subject.name)}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"failed": "the process died that measured it"}))
+        file.write_text(json.dumps(_measured(subject)))
+    found = json.loads(file.read_text())
+    if "failed" in found:
+        raise Failed(found["failed"])
+    return found
 
 
 def _measured(subject):
     """Measure a subject; {} where this commit lacks it."""
     try:
-        return _right(measure(subject, SECONDS, reference=REFERENCE))
+        first = first_calls(subject) if subject.workload else {}
+        with all_machine_code():
+            found = measure(subject, SECONDS, cold=False, reference=REFERENCE) | first
     except (ImportError, AttributeError, TypeError) as error:
         print(f"{subject.name}: not at this commit: {error}")
         return {}
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
+    wrong = [size["wrong"] for size in found["sizes"].values() if "wrong" in size]
+    return {"failed": wrong[0]} if wrong else found
+
+
+@contextmanager
+def all_machine_code():
+    """Let what runs inside find what was compiled at this commit so far; outside it finds none."""
+    code, kept = Path(UNDER_ASV) / "code", Path(UNDER_ASV) / "kept"
+    _move(kept, code)
+    try:
+        yield
     finally:
-        if MACHINE_CODE:
-            shutil.rmtree(MACHINE_CODE, ignore_errors=True)
+        _move(code, kept)
 
 
-def _right(figures):
-    for found in figures["sizes"].values():
-        if "wrong" in found:
-            raise WrongAnswer(found["wrong"])
-    return figures
+def _move(here, there):
+    """Move the files of functions that are not there yet; no others stay.
+
+    A function's files belong together: its index tells their numbers.
+    """
+    known = {_function(path) for path in there.rglob("*") if path.is_file()}
+    for path in [path for path in here.rglob("*") if path.is_file()]:
+        to = there / path.relative_to(here)
+        if _function(path) in known:
+            path.unlink()
+        else:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(to)
 
 
-def _benchmark(subject, metric, setup_cache, version):
-    def track(figures, *parameters):
+def _function(path):
+    """What the files of a cached function have in common: NAME-LINE.py311.1.nbc -> NAME-LINE."""
+    return path.name.split(".py")[0]
+
+
+def _benchmark(subject, metric, version):
+    def track(*parameters):
+        figures = _figures(subject)
         found = metric.read(figures, *parameters) if figures else None
         return math.nan if found is None else found
 
@@ -161,7 +193,7 @@ def _benchmark(subject, metric, setup_cache, version):
     track.benchmark_name = f"{group}.{name}.track_{metric.name}"
     track.pretty_name = ": ".join(filter(None, [subject.name, metric.title]))
     track.pretty_source = f"{track.pretty_name}, in {unit}"
-    track.unit, track.version, track.setup_cache = unit, version, setup_cache
+    track.unit, track.version, track.timeout = unit, version, TIMEOUT
     track.type = "time" if unit == "seconds" else "track"
     track.param_names, track.params = list(parameters), list(parameters.values())
     return track
@@ -175,14 +207,34 @@ def __dir__():
 def _make_all():
     made = {}
     for subject in map(ends, subjects(absent=True)):
-        setup_cache, version = _measurement(subject), _version(subject)
+        version = _version(subject)
         for metric in METRICS:
             if metric.where(subject):
-                benchmark = _benchmark(subject, metric, setup_cache, version)
+                benchmark = _benchmark(subject, metric, version)
                 made[_identifier(benchmark.benchmark_name)] = benchmark
     return made
 
 
-if MACHINE_CODE:
-    find_roofs_compiled()
-globals().update(_make_all())
+def _hasten(runner):
+    """Leave asv's runner, in the process that it forks for a benchmark, that benchmark alone.
+
+    It looks at one after the other, 0.2 ms each, until it meets the name that it wants.
+    """
+    find = runner.get_benchmark_from_name
+
+    def found(root, name, extra_params=None):
+        wanted = _identifier(name.split("-")[0])
+        if wanted in MADE:
+            for other in MADE.keys() - {wanted}:
+                del globals()[other]
+        return find(root, name, extra_params)
+
+    runner.get_benchmark_from_name = found
+
+
+MADE = _make_all()
+globals().update(MADE)
+if UNDER_ASV:
+    prepare()
+    if "asv_runner.run" in sys.modules:
+        _hasten(sys.modules["asv_runner.run"])

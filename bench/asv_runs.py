@@ -83,15 +83,17 @@ def run(commits, name, patterns=KEY):
 
 
 def hashes(commits):
-    """Full hashes of commits and ranges, the oldest first."""
+    """Full hashes of commits and ranges (A..B), the oldest first."""
+    from .commits import resolve
+
     found = []
     for commit in commits:
-        command = ["git", "rev-list", "--reverse", "--first-parent", commit]
-        if ".." not in commit:
-            command.insert(2, "--max-count=1")
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            raise BenchError(f"no commit {commit!r}: {done.stderr.strip().splitlines()[0]}")
+        ends = [resolve(end or "HEAD", ROOT) for end in commit.split("..")]
+        if len(ends) == 1:
+            found += ends
+            continue
+        command = ["git", "rev-list", "--reverse", "--first-parent", "..".join(ends)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         found += done.stdout.split()
     return list(dict.fromkeys(found))
 

@@ -150,11 +150,18 @@ def cases(pattern="", dtypes=("float32",)):
 def find(pattern="", dtypes=("float32",)):
     """Return `cases(pattern)`; where there are none, raise BenchError with the closest names."""
     found = cases(pattern, dtypes)
-    if found:
-        return found
-    names = {name for case in cases() for name in (case.name, case.name.split()[0], case.group)}
-    near = difflib.get_close_matches(pattern, sorted(names), n=4, cutoff=0.4)
-    raise BenchError(f"no workload {pattern!r}{closest(near)}; `python -m bench list` shows all")
+    if not found:
+        raise unknown(pattern)
+    return found
+
+
+def unknown(pattern, others=()):
+    """Return the error for a pattern that fits nothing: the closest names, of `others` too."""
+    names = {*others, *(case.group for case in cases())}
+    names |= {case.name.split(" ")[0] if hasattr(case, "size") else case.name for case in cases()}
+    near = difflib.get_close_matches(pattern, sorted(names), n=3, cutoff=0.4)
+    told = closest(near) or ";"
+    return BenchError(f"no workload {pattern!r}{told} `python -m bench list` shows all")
 
 
 def closest(names):

@@ -3,14 +3,16 @@
 Each is measured in a fresh process.
 """
 
+import hashlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 
-from . import peers
+from . import UNDER_ASV, peers
 
 TIMES = 5
 
@@ -102,13 +104,34 @@ def _empty(code):
     for _ in range(2):
         with tempfile.TemporaryDirectory() as cache:
             figures.append(_run(code, cache))
+            _keep(code, cache)
     return min(figures)
 
 
 def _filled(code):
     with tempfile.TemporaryDirectory() as cache:
-        _run(code, cache)
+        if not _found(code, cache):
+            _run(code, cache)
         return _median(code, cache)
+
+
+def _kept(code):
+    """Where asv's processes leave each other the machine code of one commit; None without asv."""
+    return UNDER_ASV and os.path.join(
+        UNDER_ASV, "filled", hashlib.sha256(code.encode()).hexdigest()
+    )
+
+
+def _keep(code, cache):
+    if _kept(code):
+        shutil.copytree(cache, _kept(code), dirs_exist_ok=True)
+
+
+def _found(code, cache):
+    if not _kept(code) or not os.path.isdir(_kept(code)):
+        return False
+    shutil.copytree(_kept(code), cache, dirs_exist_ok=True)
+    return True
 
 
 def _median(code, cache=None):

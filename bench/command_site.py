@@ -31,6 +31,7 @@ def _measure(pattern, name, seconds):
     """Measure subjects and surveys that match, each in a process of its own, and keep them."""
     from . import stored, surveys
     from .alone import alone
+    from .cases import unknown
     from .metrics import subjects
     from .report import machine
     from .showing import steps_shown
@@ -40,10 +41,10 @@ def _measure(pattern, name, seconds):
     chosen = [("subject", subject.name) for subject in found]
     chosen += [(section, e) for section, e, _ in surveys.listed() if pattern in f"{section} {e}"]
     if not chosen:
-        raise BenchError(f"nothing matches {pattern!r}; `python -m bench list` shows all")
+        raise unknown(pattern, [name for _, name, _ in surveys.listed()])
     with alone("report"):
         for kind, entry in steps_shown(chosen, lambda item: item[1]):
-            figures = _apart(kind, entry, seconds, entry in kernels)
+            figures = measure_apart(kind, entry, seconds, entry in kernels)
             if kind != "subject":
                 if "wrong" in figures:
                     raise BenchError(f"{entry}: {figures['wrong']}")
@@ -66,7 +67,7 @@ def _named(subject, found):
     }
 
 
-def _apart(kind, entry, seconds, cold):
+def measure_apart(kind, entry, seconds, cold=False):
     """Measure in a fresh process; a failure there is a figure too: {"wrong": ...}.
 
     cold: without machine code on disk, for the cost of a first call.
@@ -75,7 +76,7 @@ def _apart(kind, entry, seconds, cold):
     import tempfile
 
     from . import peers
-    from .metrics import ROOT
+    from .asv_runs import ROOT
 
     threads = 1 if kind != "threads" else None
     with tempfile.TemporaryDirectory() as code:

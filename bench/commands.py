@@ -51,7 +51,8 @@ def make_parser(offered):
     )
     places = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for command in offered:
-        shown = {} if command.hidden else {"help": command.summary}
+        # argparse puts values in place of a %
+        shown = {} if command.hidden else {"help": command.summary.replace("%", "%%")}
         place = places.add_parser(
             command.name,
             description=command.summary,

@@ -59,7 +59,7 @@ def resolve(name, root=ROOT):
     branches = _git("for-each-ref", "--format=%(refname:short)", root=root).stdout.split()
     recent = _git("log", "-50", "--format=%h", root=root).stdout.split()
     near = difflib.get_close_matches(name, [*branches, *recent, "HEAD", "HEAD~1"], 3, 0.4)
-    raise BenchError(f"no commit {name!r}{closest(near)}")
+    raise BenchError(f"no commit {name!r}{closest(near) or ': a branch, a tag or a hash, please'}")
 
 
 def is_ancestor(older, newer, root=ROOT):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 TIMES = 3
-UNCERTAIN = 64  # kilobytes: below, it is the pages of Python itself
+UNCERTAIN = 128  # kilobytes: below, it is the pages of Python itself
 
 
 def scratch_bytes(call):

@@ -4,17 +4,14 @@ A subject is a row of the table with its sizes, or a program. The rule: a figure
 cannot tell is None, never 0.
 """
 
-import json
-import os
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 
 # what every commit's time is divided by; another one begins new lines, too
 REFERENCE = "11ff40ced45838654344535581e54f77bcd26b07"
 VERSION = "1"  # of the way figures are taken: another begins a new line in their history
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FIRST_CALL_TIMEOUT = 120
 SHORT_BYTES, SHORT_FLOPS = 1 << 21, 3e7
 
@@ -69,12 +66,12 @@ def short(subject):
 def measure(subject, seconds=0.25, cold=True, reference=None):
     """Measure a subject: a dictionary for JSON.
 
-    Without `cold` the cost of the first call is not asked; with it, no call of the workload may
-    have been made before in this process. reference: a commit to be compared with.
+    Without `cold` the cost of the first call (see first_calls) is not asked. reference: a commit
+    to be compared with.
     """
     figures = {"name": subject.name, "group": subject.group, "version": subject.version}
     if cold and subject.workload:
-        figures["compile"] = _timed_once(subject)
+        figures |= first_calls(subject)
     figures["sizes"] = {size: at_size(case, seconds) for size, case in subject.cases.items()}
     if reference:
         figures["against"] = against(short(subject), reference, seconds)
@@ -82,8 +79,6 @@ def measure(subject, seconds=0.25, cold=True, reference=None):
         from .machine_code import scalar_share
 
         figures["scalar"] = scalar_share(getattr(subject.workload.call, "operation", None))
-        if cold:
-            figures["first_call"] = _in_a_fresh_process(subject)
     return figures
 
 
@@ -125,6 +120,16 @@ def against(case, reference, seconds=0.25):
     return asdict(compare(sides, seconds, case.slice_seconds, packages=(other,)).ratios["fonio"])
 
 
+def prepare():
+    """Import what processes to be forked share: SciPy's functions and the roofs.
+
+    Not the reference commit: another fonio known to Numba makes a first call 15 % longer.
+    """
+    find_roofs_compiled()
+    with suppress(ImportError):  # references alone call it, and say so where it is missing
+        import scipy.special  # noqa: F401
+
+
 def find_roofs_compiled():
     """Import the roofs with their machine code kept in one place, whatever holds the kernels'.
 
@@ -142,33 +147,23 @@ def find_roofs_compiled():
         numba.config.CACHE_DIR = before
 
 
+def first_calls(subject):
+    """{"compile": seconds of a first call, "first_call": of one that finds its code on disk}.
+
+    The second is made by a process forked before the first; None where the system cannot fork.
+    No call of the workload may have been made before in this process, nor its code be on disk.
+    """
+    from .forked import twin
+
+    call = partial(_timed_once, subject)
+    waiting = twin(call)
+    compiled = call()
+    return {"compile": compiled, "first_call": waiting and waiting.result(FIRST_CALL_TIMEOUT)}
+
+
 def _timed_once(subject):
-    """Seconds of a first call."""
     case = short(subject)
     inputs = case.workload.draw(case.size, case.dtype)
     start = time.perf_counter()
     case.workload.call(*inputs)
     return time.perf_counter() - start
-
-
-def _in_a_fresh_process(subject):
-    """Seconds of the first call in a process that finds the machine code on disk."""
-    from .peers import environment
-
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; from bench.metrics import main; main(sys.argv[1])"]
-        + [subject.name],
-        env={**environment(), "PYTHONPATH": ROOT},
-        capture_output=True,
-        text=True,
-        timeout=FIRST_CALL_TIMEOUT,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    return json.loads(done.stdout)
-
-
-def main(name):
-    """Print the seconds of a workload's first call in this process."""
-    (subject,) = (s for s in subjects(name) if s.name == name)
-    print(json.dumps(_timed_once(subject)))

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from bench import asv_benchmarks, history, metrics
-from bench.answers import WrongAnswer
+from bench import asv_benchmarks, asv_plugin, history, metrics
 from bench.stored import compact, rounded
 
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = json.loads((ROOT / "asv.conf.json").read_text("utf-8"))
-MADE = {f.benchmark_name: f for f in vars(asv_benchmarks).values() if hasattr(f, "benchmark_name")}
+MADE = {f.benchmark_name: f for f in asv_benchmarks.MADE.values()}
 INTERVAL = {"median": 2e-6, "low": 1e-6, "high": 3e-6}
+COLD = {"compile": 1.5, "first_call": 0.2}
 FIGURES = {
-    "compile": 1.5,
-    "first_call": 0.2,
     "scalar": None,
     "against": {"median": 1.01, "low": 1.0, "high": 1.02},
     "sizes": {"64x256": {"seconds": {"fonio": INTERVAL}, "ulp": 0.6, "scratch": 4096}},
@@ -46,8 +44,6 @@ def test_asv_discovers_every_workload_and_nothing_else():
         name = asv_benchmarks._identifier(subject.name)
         group = asv_benchmarks._identifier(subject.group)
         assert any(key.startswith(f"{group}.{name}.track_") for key in found), subject.name
-    keys = {one["name"].rsplit(".", 1)[0]: one["setup_cache_key"] for one in found.values()}
-    assert len(set(keys.values())) == len(keys), "two workloads share a measurement"
     heavy = {"torch", "jax", "sklearn", "matplotlib", "pytest", "numba_cuda", "numba.cuda"}
     assert not heavy & modules
 
@@ -62,33 +58,87 @@ def test_a_benchmark_bears_its_workload_and_its_unit():
     assert track.version != MADE["elementary.log.track_time"].version
 
 
-def test_a_benchmark_reads_its_figure():
-    time = MADE["elementary.exp.track_time"](FIGURES, "64x256", "fonio")
+@pytest.fixture
+def under_asv(tmp_path, monkeypatch):
+    monkeypatch.setattr(asv_benchmarks, "UNDER_ASV", str(tmp_path))
+    monkeypatch.setattr(asv_benchmarks, "first_calls", lambda subject: COLD)
+    return tmp_path
+
+
+def test_the_first_benchmark_measures_and_the_others_read(under_asv, monkeypatch):
+    asked = []
+
+    def measured(subject, *_, **__):
+        asked.append(subject.name)
+        return FIGURES
+
+    monkeypatch.setattr(asv_benchmarks, "measure", measured)
+    time = MADE["elementary.exp.track_time"]("64x256", "fonio")
     assert time == {"samples": [1e-6, 2e-6, 3e-6], "number": 1}
-    assert math.isnan(MADE["elementary.exp.track_time"](FIGURES, "64x256", "NumPy"))
-    assert MADE["elementary.exp.track_ulp"](FIGURES) == 0.6
-    assert MADE["elementary.exp.track_scratch"](FIGURES, "64x256") == 4096
-    assert MADE["elementary.exp.track_compile"](FIGURES) == 1.5
-    assert MADE["elementary.exp.track_ratio"](FIGURES)["samples"] == [1.0, 1.01, 1.02]
-    assert math.isnan(MADE["elementary.exp.track_scalar"](FIGURES))
+    assert math.isnan(MADE["elementary.exp.track_time"]("64x256", "NumPy"))
+    assert MADE["elementary.exp.track_ulp"]() == 0.6
+    assert MADE["elementary.exp.track_scratch"]("64x256") == 4096
+    assert MADE["elementary.exp.track_compile"]() == 1.5
+    assert MADE["elementary.exp.track_ratio"]()["samples"] == [1.0, 1.01, 1.02]
+    assert math.isnan(MADE["elementary.exp.track_scalar"]())
+    assert asked == ["exp"]
 
 
-def test_a_kernel_that_a_commit_lacks_is_not_available(monkeypatch):
+def test_a_kernel_that_a_commit_lacks_is_not_available(under_asv, monkeypatch):
     def lacking(subject, *_, **__):
         raise AttributeError("module 'fonio.kernels' has no attribute 'exp'")
 
     monkeypatch.setattr(asv_benchmarks, "measure", lacking)
-    track = MADE["elementary.exp.track_ulp"]
-    figures = track.setup_cache()
-    assert figures == {}
-    assert math.isnan(track(figures))
+    assert math.isnan(MADE["elementary.exp.track_ulp"]())
 
 
-def test_a_wrong_answer_fails(monkeypatch):
+def test_a_wrong_answer_fails(under_asv, monkeypatch):
     wrong = {"sizes": {"64x256": {"wrong": "exp 64x256: off by 3"}}}
     monkeypatch.setattr(asv_benchmarks, "measure", lambda *_, **__: wrong)
-    with pytest.raises(WrongAnswer, match="off by 3"):
-        MADE["elementary.exp.track_ulp"].setup_cache()
+    with pytest.raises(asv_benchmarks.Failed, match="off by 3"):
+        MADE["elementary.exp.track_ulp"]()
+
+
+def test_what_dies_while_it_measures_is_not_measured_again(under_asv, monkeypatch):
+    def killed(subject, *_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asv_benchmarks, "measure", killed)
+    with pytest.raises(KeyboardInterrupt):
+        MADE["elementary.exp.track_ulp"]()
+    with pytest.raises(asv_benchmarks.Failed, match="died"):
+        MADE["elementary.exp.track_ratio"]()
+
+
+def _cached(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_text(str(folder))
+
+
+def test_a_first_call_finds_no_machine_code_and_what_follows_all_there_is(under_asv):
+    code, kept = under_asv / "code" / "fonio", under_asv / "kept" / "fonio"
+    _cached(code, "a.exp_12-3.py311.nbi", "a.exp_12-3.py311.1.nbc")  # what a first call leaves
+    _cached(kept, "a.log_45-3.py311.nbi", "a.exp_12-3.py311.nbi", "a.exp_12-3.py311.7.nbc")
+    with asv_benchmarks.all_machine_code():
+        names = {path.name for path in code.iterdir()}
+        # of the same function only one's files: an index with another's would name wrong code
+        assert names == {"a.exp_12-3.py311.nbi", "a.exp_12-3.py311.1.nbc", "a.log_45-3.py311.nbi"}
+        assert (code / "a.exp_12-3.py311.nbi").read_text() == str(code)
+    assert not list(code.iterdir())
+    assert {path.name for path in kept.iterdir()} == names
+
+
+def test_asv_s_runner_finds_a_benchmark_without_looking_at_all():
+    pytest.importorskip("asv_runner")
+    code = (
+        "import sys, asv_runner.run as run, asv_runner.discovery as discovery;"
+        f"root = {str(ROOT / 'bench')!r}; discovery.update_sys_path(root);"
+        "import bench.asv_benchmarks as made; wanted = 'elementary.exp.track_ulp';"
+        "print(run.get_benchmark_from_name(root, wanted).name == wanted, len(vars(made)) < 100)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_the_configuration_names_this_project_and_its_plugin():
@@ -147,6 +197,17 @@ def test_a_history_is_kept_and_restored(tmp_path, monkeypatch):
     assert loaded.commit_hash == "b" * 40
     params = history.load("here")["benchmarks"]["elementary.exp.track_time"]["params"]
     assert loaded.get_result_value("elementary.exp.track_time", params) == [1.0, 2.0]
+
+
+def test_figures_are_packed_into_one_file(tmp_path):
+    for name in ("index.json", "graphs/summary/exp.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("[[3, 1.23456789]]")
+    asv_plugin.pack(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["data.js"]
+    packed = json.loads((tmp_path / "data.js").read_text()[len("PACKED=") : -2])
+    assert packed["graphs/summary"]["exp.json"] == [[3, 1.235]]
+    assert "index.json" in packed[""]
 
 
 def test_kept_results_name_no_place_and_no_host():
