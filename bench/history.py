@@ -127,6 +127,12 @@ def _write(path, content, replace=True):
         path.write_text(json.dumps(content), "utf-8")
 
 
+def commits(machine=None):
+    """Hashes of the commits in a machine's history, the oldest first."""
+    machine = machine or next(iter(machines()), None)
+    return list(load(machine)["commits"]) if machine else []
+
+
 def lines(machine=None):
     """{benchmark's name: [our seconds at each commit, or None]} at the largest size, for a picture.
 

@@ -8,6 +8,7 @@ import io
 import math
 import re
 
+from .peers import NAMES
 from .showing import seconds as in_words
 
 INK, FAINT = "#010203", "#040506"  # stand for the page's colours until the picture is text
@@ -22,6 +23,7 @@ COLOURS = (
     "#6b8e9c",
     "#a8a232",
 )
+MARKERS = "os^D"  # another one each time the colours begin again
 SIDES = {"fonio": COLOURS[0], "numpy": COLOURS[1], "torch": COLOURS[3], "jax": COLOURS[4]}
 SIDES["sklearn"] = COLOURS[5]
 
@@ -70,6 +72,13 @@ def _svg(axes, label):
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
+def _looks():
+    """Colours and markers, a pair for each of many lines."""
+    for marker in MARKERS:
+        for colour in COLOURS:
+            yield {"color": colour, "marker": marker}
+
+
 def roofline(points, ceilings):
     """Points (name, group, flops a byte, flop/s), under the roofs that were measured.
 
@@ -77,24 +86,33 @@ def roofline(points, ceilings):
     """
     axes = _axes(height=4.8)
     groups = sorted({group for _, group, _, _ in points})
-    for colour, group in zip(COLOURS * 2, groups, strict=False):
+    for look, group in zip(_looks(), groups, strict=False):
         chosen = [(x, y / 1e9) for _, of, x, y in points if of == group]
-        axes.plot(*zip(*chosen, strict=True), "o", ms=4.5, alpha=0.85, color=colour, label=group)
+        axes.plot(*zip(*chosen, strict=True), ls="", ms=4.5, alpha=0.85, label=group, **look)
     peak, bandwidths = ceilings.get("peak"), ceilings.get("bandwidths", {})
     left = min([x for _, _, x, _ in points] + [0.05]) / 2
     right = max([x for _, _, x, _ in points] + [100]) * 2
     if peak:
         axes.plot([left, right], [peak / 1e9] * 2, color=INK, lw=1.2)
         axes.text(right, peak / 1e9 * 1.08, f"peak {peak / 1e9:.0f} GFLOP/s", ha="right")
-    for levels, bandwidth in _alike(bandwidths):
-        end = min(right, peak / bandwidth) if peak else right
-        axes.plot([left, end], [left * bandwidth / 1e9, end * bandwidth / 1e9], color=INK, lw=0.8)
-        told = f"{levels} {bandwidth / 1e9:.0f} GB/s"
-        axes.text(left * 1.1, left * 1.1 * bandwidth / 1e9, told, fontsize=8, va="top")
     axes.set(xscale="log", yscale="log", xlabel="operations a byte that has to move",
              ylabel="GFLOP/s", xlim=(left, right))  # fmt: skip
     axes.legend(fontsize=8, frameon=False, loc="lower right", ncols=2)
+    for levels, bandwidth in _alike(bandwidths):
+        end = min(right, peak / bandwidth) if peak else right
+        ends = [(x, x * bandwidth / 1e9) for x in (left, end)]
+        axes.plot(*zip(*ends, strict=True), color=INK, lw=0.8)
+        _along(axes, ends, f"{levels} {bandwidth / 1e9:.0f} GB/s")
     return _svg(axes, "roofline")
+
+
+def _along(axes, ends, text):
+    """Write over the beginning of a line, as steep as it is."""
+    axes.figure.draw_without_rendering()  # which settles the layout
+    (x0, y0), (x1, y1) = axes.transData.transform(ends)
+    steep = math.degrees(math.atan2(y1 - y0, x1 - x0))
+    start = [1.25 * value for value in ends[0]]  # clear of the axis
+    axes.text(*start, text, fontsize=8, va="bottom", rotation=steep, rotation_mode="anchor")
 
 
 def _alike(bandwidths, ratio=1.2):
@@ -113,7 +131,7 @@ def sweep(name, sizes, sides, expected):
     axes = _axes(3.6, 2.9)
     for side, times in sides.items():
         fitted = exponent(sizes, times)
-        label = f"{side} n^{fitted:.2f}" if fitted is not None else side
+        label = NAMES.get(side, side) + (f" n^{fitted:.2f}" if fitted is not None else "")
         axes.plot(sizes, times, "o-", ms=3, lw=1.4, color=SIDES.get(side, COLOURS[6]), label=label)
     axes.set(xscale="log", yscale="log")
     axes.set_title(f"{name}, expected n^{expected:g}", fontsize=9, color=INK)
@@ -165,16 +183,18 @@ def threads(figures):
     return _svg(axes, "thread scaling")
 
 
-def history(lines):
+def history(lines, commits):
     """Time over that of the first commit measured, for each workload: {name: [value or None]}."""
-    axes = _axes(7.2, 3.4)
-    for colour, (name, values) in zip(COLOURS * 3, lines.items(), strict=False):
+    axes = _axes(7.2, 4.4)
+    for look, (name, values) in zip(_looks(), lines.items(), strict=False):
         known = [(i, v) for i, v in enumerate(values) if v]
         if len(known) > 1:
             first = known[0][1]
             xs, ys = zip(*[(i, v / first) for i, v in known], strict=True)
-            axes.plot(xs, ys, "o-", ms=3, lw=1.3, color=colour, label=name)
-    axes.set(yscale="log", xlabel="commit, oldest first", ylabel="time, first = 1")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.legend(fontsize=8, frameon=False, ncols=2)
+            axes.plot(xs, ys, ms=3, lw=1.3, label=name, **look)
+    axes.set(yscale="log", ylabel="time, first = 1")
+    axes.set_xticks(range(len(commits)), [commit[:7] for commit in commits], fontsize=8)
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter(lambda value, _: f"{value:g}")
+    axes.figure.legend(fontsize=8, frameon=False, ncols=3, loc="outside lower center")
     return _svg(axes, "history")

@@ -132,7 +132,7 @@ def cold_table(subjects, most=12):
                 cell(in_words(disk)) if disk is not None else DASH,
             ]
         )
-    return table(["", "first call, compiled", "first call, from disk"], rows)
+    return table(["", "compiled", "from disk"], rows)
 
 
 def gpu_table(figures):

@@ -23,6 +23,10 @@ THREADED = {
     "dropout 1000000": ("dropout", (1_000_000,)),
     "exp 64x256": ("exp", (64, 256)),
 }
+REPEATED = (
+    *("exp", "gelu_backward", "matmul", "linear", "softmax", "batchnorm", "adam"),
+    *("step 4-64-64-2, batch 32", "predict 784-256-10, 1 row"),
+)
 SECONDS = 0.4
 
 
@@ -72,6 +76,34 @@ def noise(name="exp 64x256", seconds=1.0):
     return asdict(noise_floor(_case("exp", (64, 256)).sides()["fonio"], seconds))
 
 
+def repeated(seconds=0.5):
+    """How far the ratios of one run lie from those of the next, each in processes of its own.
+
+    {"ratios": how many, "half", "most": the difference that half and 19 of 20 stay below}.
+    """
+    import numpy as np
+
+    from .command_site import measure_apart
+
+    first, second = (
+        [measure_apart("subject", name, seconds) for name in REPEATED] for _ in range(2)
+    )
+    apart = differences(first, second)
+    half, most = np.quantile(apart, [0.5, 0.95])
+    return {"ratios": len(apart), "half": float(half), "most": float(most)}
+
+
+def differences(first, second):
+    """|a / b - 1| of every ratio to a peer or to the roof in two lists of figures."""
+    found = []
+    for one, other in zip(first, second, strict=True):
+        for size, case in one.get("sizes", {}).items():
+            ratios, again = case.get("ratios", {}), other["sizes"][size].get("ratios", {})
+            sides = ratios.keys() & again.keys() - {"called"}
+            found += [abs(again[s]["median"] / ratios[s]["median"] - 1) for s in sides]
+    return found
+
+
 def ceilings(name=""):
     """Peaks and bandwidths of one thread."""
     from . import roofs
@@ -85,4 +117,5 @@ def listed():
     """All surveys: [(section, entry, call)]."""
     rows = [("sweeps", name, partial(sweep, name)) for name in SWEEPS]
     rows += [("threads", name, partial(threads, name)) for name in THREADED]
-    return [*rows, ("noise", "A against A", noise), ("ceilings", "one thread", ceilings)]
+    rows += [("noise", "A against A", noise), ("noise", "run against run", repeated)]
+    return [*rows, ("ceilings", "one thread", ceilings)]

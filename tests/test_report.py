@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import asv_plugin, commands, history, report_page, report_tables, stored
+from bench import asv_plugin, commands, history, report_page, report_tables, stored, surveys
 from bench.pictures import exponent
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +41,10 @@ RESULTS = {
         "exp, n": {"expected": 1, "n": [1, 10, 100], "sides": {"fonio": [1e-6, 1e-5, 1e-4]}}
     },
     "threads": {"exp 64x256": {"1": 2e-6, "2": 1e-6}},
-    "noise": {"A against A": {"median": 1.0, "low": 0.99, "high": 1.02}},
+    "noise": {
+        "A against A": {"median": 1.0, "low": 0.99, "high": 1.02},
+        "run against run": {"ratios": 40, "half": 0.01, "most": 0.034},
+    },
     "ceilings": {"one thread": {"peak": 1e11, "bandwidths": {"L1": 1e11, "memory": 1e10}}},
 }
 # what a browser would fetch by itself, or a page would move to
@@ -65,7 +68,7 @@ def test_the_page_shows_what_was_measured(results):
     assert "not installed" in page
     assert "exp: off by 3" in page and "exp &lt;9&gt;" in page
     assert "n^1.00" in page
-    assert "± 2 %" in page
+    assert "± 3.4 %" in page and "within 2 % of 1" in page
     assert page.count("<svg") == 4
 
 
@@ -129,6 +132,19 @@ def test_the_fitted_exponent():
     assert exponent([1], [1.0]) is None
 
 
+def test_the_noise_floor_is_how_far_two_runs_lie_apart():
+    def run(*medians):
+        ratios = dict(
+            zip(("numpy", "roof", "called"), ({"median": m} for m in medians), strict=True)
+        )
+        return {"sizes": {"8": {"ratios": ratios}, "9": {"wrong": "off"}}}
+
+    runs = [run(2.0, 0.5, 3.0)], [run(2.2, 0.45, 9.0)]
+    assert sorted(surveys.differences(*runs)) == pytest.approx([0.1, 0.1])
+    gone = {"sizes": {"8": {"wrong": "off by 3"}, "9": {}}}
+    assert surveys.differences([run(2.0, 0.5, 3.0)], [gone]) == []
+
+
 def test_sections_are_updated_apart(results):
     stored.update("here", "noise", {"A against A": {"median": 1.23456789}})
     kept = stored.load("here")
@@ -142,7 +158,9 @@ def _asv_site(folder):
     for file in www.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / "regressions.xml").write_text('<link href="index.html#exp"/>')
+    (folder / "index.json").write_text("{}")
     asv_plugin.rewrite(folder, "<html>home</html>")
+    asv_plugin.pack(folder)
 
 
 def test_a_published_site_loads_nothing_from_elsewhere(tmp_path):
@@ -157,7 +175,9 @@ def test_a_published_site_loads_nothing_from_elsewhere(tmp_path):
             assert not name.startswith(("http", "//")), f"{page.name} loads {name}"
             assert name == "regressions.xml" or (tmp_path / name).exists(), f"no {name}"
     assert (tmp_path / "index.html").read_text() == "<html>home</html>"
-    assert 'id="project-name"' in (tmp_path / "commits.html").read_text()
+    grid = (tmp_path / "commits.html").read_text()
+    assert 'id="project-name"' in grid and 'id="legend"' in grid
+    assert grid.index("data.js") < grid.index("site.js")
     assert "commits.html#exp" in (tmp_path / "regressions.xml").read_text()
     size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert size < 1_000_000  # the rest of five megabytes is for results
