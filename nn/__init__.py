@@ -43,6 +43,7 @@ from .callbacks import Callback, EarlyStopping
 from .clipping import clip_grad_norm, clip_grad_value
 from .compositions import CenterCrop, Compose
 from .data import BalancedSampler, batches, one_hot, split
+from .compiled import CompiledNet, compile
 from .dropouts import Dropout
 from .ensembles import Ensemble, bootstrap, fit_ensemble
 from .files import load, save
@@ -95,6 +96,7 @@ __all__ = [
     "Callback",
     "CenterCrop",
     "Compose",
+    "CompiledNet",
     "ConstantLR",
     "CosineAnnealingLR",
     "Crop",
@@ -167,6 +169,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "compact",
+    "compile",
     "datasets",
     "evaluate",
     "fit",

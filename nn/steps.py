@@ -37,6 +37,19 @@ class RecordedStep:
         if times > 0:
             self._recording.replay(times)
 
+    @property
+    def recording(self):
+        """The recording that later calls replay."""
+        return self._recording
+
+    def rehearse(self):
+        """Record and prove, and put back what the two steps changed."""
+        before = [array.copy() for array in self._state]
+        self._record()
+        self._prove()
+        for array, old in zip(self._state, before, strict=True):
+            array[...] = old
+
     def _record(self):
         with tracing() as trace, kernels.record() as recording:
             self._run()
@@ -118,17 +131,27 @@ class Step:
         self.model, self.loss, self.optimizer = model, make_loss(loss), optimizer
         check_model(self.loss, model)
         self.batch_size = int(batch_size)
-        self._x = self._y = self._step = None
-        self._value = arrays.zeros(model.anchor, 1, model.dtype)
+        self.x = self.y = self._step = None
+        self.value = arrays.zeros(model.anchor, 1, model.dtype)
 
     def __call__(self, x, y):
         """Take one step on the batch and return its loss."""
         if self._step is None:
             self._prepare(x, y)
-        _copy_in("x", self._x, x)
-        _copy_in("y", self._y, y)
+        _copy_in("x", self.x, x)
+        _copy_in("y", self.y, y)
         self._step()
-        return float(self._value[0])
+        return float(self.value[0])
+
+    def rehearse(self, x, y):
+        """Record and prove the step on a batch, and leave the model as it was."""
+        self._prepare(x, y)
+        self._step.rehearse()
+
+    @property
+    def recording(self):
+        """The recording of the step."""
+        return self._step.recording
 
     def _prepare(self, x, y):
         x = np.asarray(arrays.on_host(x))
@@ -138,16 +161,16 @@ class Step:
         width = output_width(self.model, x)
         y = prepare_targets(self.loss, y, width, self.model.dtype, "step").copy()
         anchor = self.model.anchor
-        self._x, self._y = arrays.put(anchor, x), arrays.put(anchor, y)
-        if len(self._y) != self.batch_size:
-            raise ValueError(f"step: y has {len(self._y)} rows, expected {self.batch_size}")
+        self.x, self.y = arrays.put(anchor, x), arrays.put(anchor, y)
+        if len(self.y) != self.batch_size:
+            raise ValueError(f"step: y has {len(self.y)} rows, expected {self.batch_size}")
         self.model.train()
         state = step_state(self.model, self.optimizer)
         self._step = RecordedStep(self._run, state, self.model)
 
     def _run(self):
-        _, value = train_once(self.model, self.loss, self.optimizer, self._x, self._y)
-        kernels.copy(value, out=self._value)
+        _, value = train_once(self.model, self.loss, self.optimizer, self.x, self.y)
+        kernels.copy(value, out=self.value)
 
 
 def _copy_in(name, batch, given):
