@@ -121,6 +121,9 @@ class Spread:
     def __truediv__(self, other):
         return Spread(self.runs / (other.runs if isinstance(other, Spread) else other))
 
+    def __rmul__(self, factor):
+        return Spread(factor * self.runs)
+
     def __getitem__(self, index):
         """Return the Spread of one element (or a slice) of each run, as of the end of a curve."""
         return Spread(self.runs[(slice(None), *(index if isinstance(index, tuple) else [index]))])
