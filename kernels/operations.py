@@ -27,8 +27,9 @@ def operation(declaration, *, in_place=(), scalars=None, check=None, strided=Fal
 
     in_place: names of inputs that `out` may be exactly (True: any); scalars: {name: dtype or None}
     of numbers that may also be one-element arrays, which kernels read at each replay (None: the
-    dtype of the arrays); check(name, sizes, values) raises on bad numbers; strided: the kernels
-    take views as they are; options: {name: default} of keywords for CUDA alone (on_device).
+    dtype of the arrays); check(name, sizes, values) raises on bad numbers, and settles the sizes of
+    outputs that follow from them; strided: the kernels take views as they are; options: {name:
+    default} of keywords for CUDA alone (on_device).
     """
 
     def decorate(run):
