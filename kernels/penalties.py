@@ -34,26 +34,35 @@ def _square(column, w, row):
     return w[row, column] * w[row, column]
 
 
-def _pull(row, column, target, w, scale):
-    target[row, column] += scale * w[row, column]
+def _pull(row, column, g, w, scale):
+    g[row, column] += scale * w[row, column]
+
+
+def _shorten(row, column, w, scale):
+    w[row, column] *= scale
 
 
 _add_squares = lane_sum(_square)
 _pull_along = independent_loop(jit(_pull, inner=True), leading=1)
+_shorten_along = independent_loop(jit(_shorten, inner=True), leading=1)
 
 
-@kernel(cost=lambda target, w, *_: 0.5 * w.shape[1], spread="warp")
-def _pull_rows(start, stop, target, w, strength, limit):
-    """target_row += scale·w_row, with the scale of the group lasso or of the max-norm."""
+@kernel(cost=lambda g, w, *_: 0.5 * w.shape[1], spread="warp")
+def _pull_rows(start, stop, g, w, strength):
     lanes, columns = new_lanes(w), np.uintp(w.shape[1])
     for row in range(np.uintp(start), np.uintp(stop)):
-        norm = math.sqrt(_add_squares(np.uintp(0), columns, lanes, (w, row)))
-        scale = type(norm)(0)
-        if strength is not None:
-            scale = strength / norm if norm > 0 else scale
-        if limit is not None:
-            scale = limit / norm - type(norm)(1) if norm > limit else scale
-        _pull_along(np.uintp(0), columns, (row,), (target, w, scale))
+        length = math.sqrt(_add_squares(np.uintp(0), columns, lanes, (w, row)))
+        scale = strength / length if length > 0 else type(length)(0)
+        _pull_along(np.uintp(0), columns, (row,), (g, w, scale))
+
+
+@kernel(cost=lambda w, *_: 0.5 * w.shape[1], spread="warp")
+def _shorten_rows(start, stop, w, limit):
+    lanes, columns = new_lanes(w), np.uintp(w.shape[1])
+    for row in range(np.uintp(start), np.uintp(stop)):
+        length = math.sqrt(_add_squares(np.uintp(0), columns, lanes, (w, row)))
+        if length > limit:
+            _shorten_along(np.uintp(0), columns, (row,), (w, limit / length))
 
 
 @operation("g! (...), w (...)", check=check_numbers)
@@ -72,7 +81,7 @@ def add_group_lasso(g, w, strength):
 
     g, w (N, C): the gradient and the weights, a group a row; nothing is added to a row of zeros
     """
-    _pull_rows(len(w), g, w, g.dtype.type(strength), None)
+    _pull_rows(len(w), g, w, g.dtype.type(strength))
 
 
 @operation("w! (N, C)", check=check_numbers)
@@ -81,4 +90,4 @@ def max_norm(w, limit):
 
     w (N, C)
     """
-    _pull_rows(len(w), w, w, None, w.dtype.type(limit))
+    _shorten_rows(len(w), w, w.dtype.type(limit))

@@ -23,7 +23,7 @@ class LBFGS(Optimizer):
     Liu and Nocedal 1989. One step is up to `max_iter` iterations and wants a closure, which sets
     the gradients and returns the loss: `optimizer.step(closure)`. `nn.fit` gives it one, and an
     epoch is then a step on all data at once. line_search_fn: "strong_wolfe", or None for steps of
-    `lr`.
+    `lr`. What is known of H is no part of a checkpoint.
     """
 
     full_batch = True
@@ -41,7 +41,7 @@ class LBFGS(Optimizer):
         )  # fmt: skip
         if len(self.groups) != 1:
             raise ValueError(f"LBFGS: there are {len(self.groups)} groups, expected one")
-        self.evaluations = 0
+        self.iterations = self.evaluations = 0
         self._pairs = _Pairs(self.groups[0].history_size)
         self._direction = self._before = None
         self._t = 0.0
@@ -96,23 +96,29 @@ class LBFGS(Optimizer):
             self._pairs.add(self._before, point.gradient, self._direction, self._t)
         self._direction = self._pairs.newton(point.gradient)
         self._before = point.gradient
+        self.iterations += 1
         self.count[0] += 1
 
     def _move(self, point, slope, left):
         """Go along the direction; return the point where that ends."""
         options, lr = self.groups[0], self.lr
         t = lr
-        if int(self.count[0]) == 1:  # nothing is known of the scale yet
+        if self.iterations == 1:  # nothing is known of the scale yet
             t *= min(1.0, 1.0 / _total(point.gradient))
         origin = self.values.copy()
         if options.line_search_fn is None:
             self._place(origin, t)
             return self._evaluate(t) if left else point  # no use for the last one's loss
         start = Point(0.0, point.loss, slope, point.gradient)
-        found = LineSearch(
+        search = LineSearch(
             lambda t: self._go(origin, t), start, _largest(self._direction),
             options.tolerance_change, options.max_eval - self._spent,
-        ).run(t)  # fmt: skip
+        )  # fmt: skip
+        try:
+            found = search.run(t)
+        except BaseException:  # Ctrl-C, too: back from wherever the search was
+            self.values[...] = origin
+            raise
         self._place(origin, found.t)
         return found
 

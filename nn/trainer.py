@@ -25,6 +25,7 @@ class Trainer:
 
     def __init__(self, model, loss, optimizer, data, options):
         self.model, self.loss, self.optimizer = model, loss, optimizer
+        self.stepper = optimizer
         self.epochs, self.seed = options["epochs"], int(options["seed"])
         self.clips = options["clip_norm"], options["clip_value"]
         self.shuffle, self.sampler = options["shuffle"], options["sampler"]
@@ -137,7 +138,7 @@ class Trainer:
                 x, y = augmentation.apply(x, y)
             with observing(self._observer()):
                 output, value = train_once(
-                    self.model, self.loss, self.optimizer, x, y, weights, self.class_weight,
+                    self.model, self.loss, self.stepper, x, y, weights, self.class_weight,
                     self._before_update,
                 )  # fmt: skip
             self._after_update()

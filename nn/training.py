@@ -14,6 +14,7 @@ import numpy as np
 
 from ..kernels import arrays
 from .callbacks import make_callbacks
+from .full_batch import FullBatchTrainer
 from .checkpoints import Checkpoint
 from .checkpoints import resume as go_on
 from .history import History
@@ -92,7 +93,8 @@ def fit(
         "callbacks": callbacks, "seed": seed, "validation": validation, "class_weight": classes,
     }  # fmt: skip
     optimizer = make_optimizer(optimizer, model)
-    trainer = Trainer(model, loss, optimizer, (x, y, weights), options)
+    train = FullBatchTrainer if optimizer.full_batch else Trainer
+    trainer = train(model, loss, optimizer, (x, y, weights), options)
     if resume is not None and checkpoint is not None and not Path(resume).exists():
         resume = None if Path(resume) == Path(checkpoint) else resume
     return _run(trainer, schedule, progress, resume)

@@ -3,11 +3,14 @@
 import json
 import math
 import pathlib
+import platform
 
 import numpy as np
 import pytest
 
 from fonio import kernels, nn
+from fonio.kernels import adaptive, descent, moments
+from tests.test_generated_code import MACHINES, readable
 
 FROZEN = np.load(pathlib.Path(__file__).parent / "frozen" / "optimizers.npz")
 CASES = [name for name in FROZEN if " " in name]
@@ -281,6 +284,40 @@ def test_gradients_are_clipped_together():
         np.testing.assert_allclose(nn.clip_grad_norm(optimizer, 0.1), [share[0] * norm], rtol=1e-5)
         nn.clip_grad_value(model, 1e-5)
         assert all(np.abs(p.grad).max() <= 1e-5 for p in optimizer.parameters)
+
+
+X, ONE, STEP = np.zeros(8, np.float32), np.float32(1), np.ones(1, np.int64)
+CODES = {
+    "sgd": (descent._descend, (X, X, None, STEP, X, *[ONE] * 3, False, False, ONE)),
+    "momentum": (descent._descend, (X, X, X, STEP, X, *[ONE] * 3, False, False, ONE)),
+    "adagrad": (adaptive._scale_by_rms, (X, X, X, None, None, STEP, X, ONE, ONE, None, None, ONE,
+                                         ONE, None)),
+    "rmsprop": (adaptive._scale_by_rms, (X, X, X, X, X, None, X, *[ONE] * 7)),
+    "adadelta": (adaptive._scale_by_deltas, (X, X, X, X, X, *[ONE] * 5)),
+    "adam": (moments._adapt, (X, X, X, X, None, STEP, X, *[ONE] * 10)),
+    "amsgrad": (moments._adapt, (X, X, X, X, X, STEP, X, *[ONE] * 10)),
+    "nadam": (moments._adapt_by, (X, X, X, X, X, *[ONE] * 5)),
+}  # fmt: skip
+
+
+@readable
+@pytest.mark.parametrize("name", CODES)
+def test_float32_steps_are_vectors_of_float32(name):
+    kernel, arguments = CODES[name]
+    code, machine = kernel.assembly(*arguments), MACHINES[platform.machine()]
+    assert machine["double"].search(code) is None
+    assert machine["vector"].search(code)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "adadelta", "nadam", "radam", "lbfgs"])
+def test_a_fit_knows_the_name(name):
+    x = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int64)
+    nn.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    history = nn.fit(model, x, y, epochs=8, batch_size=10, optimizer=name, progress=False)
+    assert history.loss[-1] < history.loss[0]
+    assert type(model.fit_optimizer).__name__.lower() == name
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ _ELEMENTWISE = """
 _WARPS = """
     _softmax_backward _log_softmax_backward weigh_labels sum_losses weigh_samples sum_segments
     put_segments _fold_channels _end_channels _end_channels_backward find_factor sum_products
-    _end_product _pull_rows tally_hits _observe_update _lay_out
+    _end_product _pull_rows _shorten_rows tally_hits _observe_update _lay_out
 """
 _THREADS = """
     _sum _add_chunks _end_moments _end_forward _value_of_line _end_backward _value_of_slope _repeat
