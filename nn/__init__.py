@@ -41,9 +41,9 @@ from .augmentation import (
 from .averaging import EMA, SWA
 from .callbacks import Callback, EarlyStopping
 from .clipping import clip_grad_norm, clip_grad_value
+from .compiled import CompiledNet, compile
 from .compositions import CenterCrop, Compose
 from .data import BalancedSampler, batches, one_hot, split
-from .compiled import CompiledNet, compile
 from .dropouts import Dropout
 from .ensembles import Ensemble, bootstrap, fit_ensemble
 from .files import load, save
@@ -83,6 +83,17 @@ from .steps import step
 from .training import fit
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "EMA",
+    "GELU",
+    "GLU",
+    "L1",
+    "L2",
+    "LBFGS",
+    "SELU",
+    "SGD",
+    "SWA",
     "Adadelta",
     "Adagrad",
     "Adam",
@@ -91,36 +102,28 @@ __all__ = [
     "Augmentation",
     "BalancedSampler",
     "BatchNorm1d",
-    "CELU",
     "CReLU",
     "Callback",
     "CenterCrop",
-    "Compose",
     "CompiledNet",
+    "Compose",
     "ConstantLR",
     "CosineAnnealingLR",
     "Crop",
     "CrossEntropy",
     "Cutout",
     "Dropout",
-    "ELU",
-    "EMA",
     "EarlyStopping",
     "ElasticNet",
     "Ensemble",
     "ExponentialLR",
     "Flip",
-    "GELU",
-    "GLU",
     "GroupLasso",
     "GrowBatch",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "History",
-    "L1",
-    "L2",
-    "LBFGS",
     "LambdaLR",
     "LeakyReLU",
     "Linear",
@@ -147,9 +150,6 @@ __all__ = [
     "Residual",
     "ResidualBlock",
     "Rotate",
-    "SELU",
-    "SGD",
-    "SWA",
     "Scale",
     "Schedule",
     "Sequential",

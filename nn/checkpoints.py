@@ -29,6 +29,14 @@ class Checkpoint(Callback):
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"fit: checkpoint: {self.path.parent} is no folder")
 
+    def begin(self, fit):
+        if fit.optimizer.full_batch:
+            name = type(fit.optimizer).__name__
+            raise ValueError(
+                f"fit: checkpoint: {name} keeps more than a checkpoint holds, expected another "
+                "optimizer"
+            )
+
     def end_epoch(self, fit):
         if (fit.epoch + 1) % self.every == 0 or fit.epoch + 1 == fit.epochs:
             self.write(fit)
@@ -43,14 +51,18 @@ class Checkpoint(Callback):
             plain, kept = callback.saved()
             memories.append({"class": type(callback).__name__, "saved": plain})
             tensors |= {f"kept.{i}.{j}": _flat(array) for j, array in enumerate(kept)}
+        about = {
+            "epoch": fit.epoch,
+            "trained": fit.model.epochs_trained,
+            "history": fit.history.columns,
+            "callbacks": memories,
+            **_identity(fit),
+        }
         told = {
             "format": FORMAT,
             "version": str(VERSION),
-            "fit": json.dumps({
-                "epoch": fit.epoch, "history": fit.history.columns, "callbacks": memories,
-                **_identity(fit),
-            }),
-        }  # fmt: skip
+            "fit": json.dumps(about),
+        }
         write_tensors(self.path, tensors, told)
 
 
@@ -78,6 +90,7 @@ def resume(fit, path):
             j += 1
         callback.restored(memory["saved"], kept)
     fit.history.columns = about["history"]
+    fit.model.epochs_trained = about["trained"]
     return about["epoch"] + 1
 
 

@@ -94,6 +94,7 @@ class Module:
     training = True
     frozen = False
     made_with = ((), {})
+    epochs_trained = 0  # by all fits: what a sampler goes on from
 
     def __init_subclass__(cls, **kwargs):
         """Let modules remember the arguments that they are made with: files hold them."""

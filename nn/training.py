@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ..kernels import arrays
+from .augmentation import Augmentation
 from .callbacks import make_callbacks
 from .full_batch import FullBatchTrainer
 from .checkpoints import Checkpoint
 from .checkpoints import resume as go_on
+from .compositions import Compose
 from .history import History
 from .inference import evaluate, prepare_inputs
 from .losses import check_model, make_loss, prepare_targets
@@ -55,15 +57,15 @@ def fit(
 ):
     """Train `model` on x (N, I) and y (N,) or (N, O); return a History of figures by epoch.
 
-    batch_size: a number, or a function of the epoch (`nn.GrowBatch`). optimizer, loss: names or
-    objects, or for the loss a function (output, target) -> loss, doutput. validation: (x, y), or
-    the fraction of the last rows to hold out. schedule: an object of nn.schedules, or a function
-    epoch (from 0) -> learning rate. sampler: an object whose `order(seed, epoch)` gives the rows of
-    an epoch, instead of shuffling. augment: augmentations of the training batches, in turn.
-    callbacks: `nn.Callback` objects, or functions (model, history) called after each epoch; True
-    stops the fit. check_finite: look for NaN and infinity in x first. The last, smaller batch is
-    trained on too; with batch normalization a last batch of one row joins the one before it. Ctrl-C
-    returns the history so far.
+    batch_size: a number, or a function of the epoch (`nn.GrowBatch`); with nn.LBFGS an epoch is one
+    step on all rows. optimizer, loss: names or objects, or for the loss a function (output, target)
+    -> loss, doutput. validation: (x, y), or the fraction of the last rows to hold out. schedule: an
+    object of nn.schedules, or a function epoch (from 0) -> learning rate. sampler: an object whose
+    `order(seed, epoch)` gives the rows of an epoch, instead of shuffling. augment: augmentations of
+    the training batches, in turn. callbacks: `nn.Callback` objects, or functions (model, history)
+    called after each epoch; True stops the fit. check_finite: look for NaN and infinity in x first.
+    The last, smaller batch is trained on too; with batch normalization a last batch of one row
+    joins the one before it. Ctrl-C returns the history so far.
 
     checkpoint: a path that is written every `every` epochs; resume: such a path, to go on from.
     With the same arguments the fit that goes on ends with the bits of an undisturbed one. Where
@@ -170,7 +172,8 @@ def _augmentations(augment):
         if isinstance(one, type) or not hasattr(one, "apply"):
             kind = one.__name__ if isinstance(one, type) else type(one).__name__
             raise TypeError(f"fit: augment is a {kind}, expected an Augmentation")
-    return augment
+    several = len(augment) > 1 and all(isinstance(one, Augmentation) for one in augment)
+    return [Compose(*augment)] if several else augment  # movements then take one resampling
 
 
 def _check_numbers(epochs, batch_size, clip_norm, clip_value, schedule, seed):
