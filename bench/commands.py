@@ -87,6 +87,9 @@ def main(arguments=None):
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(f"bench: {error}; `make test` makes .venv with all that is needed", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
         return 130

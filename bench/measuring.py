@@ -59,10 +59,6 @@ class Comparison:
         pairs = self.samples[:, places.index(name)] / self.samples[:, places.index(to)]
         return median_interval(pairs)
 
-    def quickest(self, names):
-        """Return the name of the side with the least median."""
-        return min(names, key=lambda name: self.seconds[name].median)
-
     def __str__(self):
         first, *others = self.seconds
         text = f"{first} {self.seconds[first].median * 1e6:.3f} us"

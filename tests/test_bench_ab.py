@@ -5,14 +5,16 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from bench import comparing, gate
 from bench.alone import alone
+from bench.cases import cases
 from bench.commands import BenchError
 from bench.commits import ROOT, changed, commit, load, resolve, working_tree
 from bench.comparing import Pair, Verdict, lesser
-from bench.measuring import Interval
+from bench.measuring import Comparison, Interval
 
 SLOWED = "x * (T(0) if x < T(-8.5) else _normal_cdf(x))"
 
@@ -86,6 +88,27 @@ def test_what_seems_to_differ_must_do_so_each_time(monkeypatch):
     assert found["relu"].why == "new"
     monkeypatch.setattr(comparing, "again", lambda *_: {"gelu 64x256": given["gelu 64x256"]})
     assert comparing.settled(None, None, given, 1.0)["gelu 64x256"].slower()
+
+
+@pytest.mark.parametrize(
+    ("heads", "bases", "word"),
+    [
+        ((2.0, 2.1), (1.0, 1.1), "slower"),
+        ((0.9, 0.93), (1.0, 0.97), "faster"),
+        ((1.05, 1.2), (1.0, 1.1), ""),
+        ((0.9, 1.0), (1.0, 0.97), ""),
+    ],
+)
+def test_recordings_that_contradict_each_other_are_no_difference(heads, bases, word):
+    medians = {f"head {i}": m for i, m in enumerate(heads)}
+    medians |= {f"base {i}": m for i, m in enumerate(bases)}
+    samples = np.array([list(medians.values())] * 7)
+    seconds = {name: Interval(m, m, m) for name, m in medians.items()}
+    result = Comparison(seconds, {}, 7, {}, samples)
+    case = next(iter(cases("gelu 64x256")))
+    judged = comparing.Pair._judged(None, case, result)
+    assert judged.ratio.median == pytest.approx(min(heads) / min(bases))
+    assert (judged.slower(), judged.faster()) == (word == "slower", word == "faster")
 
 
 def test_what_differs_between_commits(repository):

@@ -41,6 +41,16 @@ def test_help_names_every_command_but_hidden_ones():
     for command in commands.commands():
         assert (f"  {command.name} " in text) == (not command.hidden)
     assert "python -m bench run matmul" in text
+    assert "2 % slower" in " ".join(text.split())
+
+
+def test_what_is_not_installed_is_a_line_and_status_two(monkeypatch, capsys):
+    def run(options):
+        import a_module_that_is_not_there  # noqa: F401
+
+    monkeypatch.setattr(commands, "commands", lambda: [commands.Command("x", "X.", run)])
+    assert commands.main(["x"]) == 2
+    assert "No module named 'a_module_that_is_not_there'; `make test`" in capsys.readouterr().err
 
 
 def test_help_and_list_import_neither_numba_nor_peers_before_they_must():
