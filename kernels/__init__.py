@@ -35,6 +35,7 @@ from .clipping import clip_grad_norm, clip_grad_value, dot
 from .cuda_products import get_matmul_precision, set_matmul_precision
 from .descent import sgd
 from .device import DeviceArray, to_device
+from .divisive_normalization import divisivenorm, divisivenorm_backward
 from .elementary import erf, erfc, exp, exp2, expm1, log, log1p, sigmoid, softplus, tanh
 from .elementwise import elementwise
 from .fused import fused_mlp, fused_mlp_backward
@@ -66,9 +67,20 @@ from .matrix import (
 )
 from .mixing import mixup, one_hot
 from .moments import adam, adamw, amsgrad, nadam, radam
+from .normalization import (
+    groupnorm,
+    groupnorm_backward,
+    instancenorm,
+    instancenorm_backward,
+    layernorm,
+    layernorm_backward,
+    rmsnorm,
+    rmsnorm_backward,
+)
 from .operations import operation
 from .penalties import add_elastic_net, add_group_lasso, max_norm
 from .pieces import crelu, crelu_backward, glu, glu_backward, maxout, maxout_backward
+from .power_normalization import powernorm, powernorm_backward
 from .random_numbers import philox
 from .recording import Recording, not_recorded, record
 from .rectifiers import (
@@ -96,6 +108,12 @@ from .rectifiers import (
 from .resampling import draw_affine, warp
 from .statistics import observe, observe_update
 from .team import get_num_threads, set_num_threads
+from .weight_normalization import (
+    centered_weightnorm,
+    centered_weightnorm_backward,
+    weightnorm,
+    weightnorm_backward,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -116,6 +134,8 @@ __all__ = [
     "bce_with_logits",
     "celu",
     "celu_backward",
+    "centered_weightnorm",
+    "centered_weightnorm_backward",
     "clip_grad_norm",
     "clip_grad_value",
     "column_moments",
@@ -126,6 +146,8 @@ __all__ = [
     "crop",
     "cross_entropy",
     "cutout",
+    "divisivenorm",
+    "divisivenorm_backward",
     "dot",
     "draw_affine",
     "dropout",
@@ -156,6 +178,8 @@ __all__ = [
     "get_num_threads",
     "glu",
     "glu_backward",
+    "groupnorm",
+    "groupnorm_backward",
     "hard_sigmoid",
     "hard_sigmoid_backward",
     "hard_swish",
@@ -163,8 +187,12 @@ __all__ = [
     "hard_tanh",
     "hard_tanh_backward",
     "huber",
+    "instancenorm",
+    "instancenorm_backward",
     "kernel",
     "l1",
+    "layernorm",
+    "layernorm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "learned_swish",
@@ -195,6 +223,8 @@ __all__ = [
     "one_hot",
     "operation",
     "philox",
+    "powernorm",
+    "powernorm_backward",
     "prelu",
     "prelu_backward",
     "quick_gelu",
@@ -205,6 +235,8 @@ __all__ = [
     "relu6",
     "relu6_backward",
     "relu_backward",
+    "rmsnorm",
+    "rmsnorm_backward",
     "rmsprop",
     "rmsprop_centered",
     "selu",
@@ -234,4 +266,6 @@ __all__ = [
     "to_device",
     "update_running",
     "warp",
+    "weightnorm",
+    "weightnorm_backward",
 ]

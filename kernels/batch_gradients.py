@@ -31,7 +31,7 @@ FAR = 64  # standard deviations from 0 beyond which a rounded mean would blur d�
 
 
 @jit(inner=True)
-def _is_far(mean, rstd):
+def is_far(mean, rstd):
     """Tell whether a mean is so large that what its rounding took away counts."""
     return abs(mean) * rstd > type(mean)(FAR)
 
@@ -74,7 +74,7 @@ def _measure_gradients(start, stop, sums, products, lost, dy, x, mean, rstd, y):
                 products[chunk, column] += d * (x[row, column] - mean[column])
         far = False
         for column in my_range(left, right):
-            far |= _is_far(mean[column], rstd[column])
+            far |= is_far(mean[column], rstd[column])
         if far:
             for column in my_range(left, right):
                 lost[chunk, column] = 0
@@ -100,7 +100,7 @@ def _add_chunks(first, last, totals, sums, products, lost):
 def _slope_of(total, product, lost, gamma, mean, rstd, count):
     """Return dγ and the three numbers of dx = a·dy + (b·(x - mean) + c)."""
     kind = type(gamma)
-    away = lost / count if _is_far(mean, rstd) else kind(0)  # else nobody has summed it
+    away = lost / count if is_far(mean, rstd) else kind(0)  # else nobody has summed it
     dgamma = (product - away * total) * rstd
     a = gamma * rstd
     b = -a * rstd * dgamma / count

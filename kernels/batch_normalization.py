@@ -98,7 +98,7 @@ def _value_of_line(row, column, home, x, line, floor):
     return floor if value < floor else value
 
 
-_apply_line = for_each_value(_value_of_line, 0.2)
+apply_line = for_each_value(_value_of_line, 0.2)
 
 
 @operation("x (N, C, L?), gamma (C), beta (C) -> y (N, C, L?), mean (C), rstd (C)", in_place=("x",))
@@ -117,7 +117,7 @@ def batchnorm(y, mean, rstd, x, gamma, beta, eps=1e-5, relu=False):
     measure_chunks(tiles_of(rows), sums, squares, rows)
     end = _end_forward if x.ndim == 2 else _end_channels
     end(x.shape[1], mean, rstd, line, sums, squares, rows, gamma, beta, epsilon)
-    _apply_line(x.shape[0], as_rows(y), length_of(x), rows, line, floor)
+    apply_line(x.shape[0], as_rows(y), length_of(x), rows, line, floor)
 
 
 @for_each(cost=0.5)
@@ -141,7 +141,7 @@ def batchnorm_inference(y, x, gamma, beta, running_mean, running_var, eps=1e-5, 
     floor = x.dtype.type(0 if relu else -np.inf)
     epsilon = x.dtype.type(eps)
     _running_line(rows.shape[1], line, gamma, beta, running_mean, running_var, epsilon)
-    _apply_line(x.shape[0], as_rows(y), length_of(x), rows, line, floor)
+    apply_line(x.shape[0], as_rows(y), length_of(x), rows, line, floor)
 
 
 @for_each(cost=2.0)
@@ -153,13 +153,16 @@ def _update_running(i, running_mean, running_var, mean, rstd, momentum, unbias, 
 
 
 @operation("running_mean! (C), running_var! (C), mean (C), rstd (C)", scalars={"momentum": None})
-def update_running(running_mean, running_var, mean, rstd, rows, momentum=0.1, eps=1e-5):
+def update_running(
+    running_mean, running_var, mean, rstd, rows, momentum=0.1, eps=1e-5, unbiased=True
+):
     """Move the running statistics by `momentum` towards those of a batch of `rows` rows, in place.
 
-    As in PyTorch the running variance is unbiased: σ²·n/(n - 1), with σ² = 1/rstd² - ε.
+    As in PyTorch the running variance is unbiased: σ²·n/(n - 1), with σ² = 1/rstd² - ε; without
+    `unbiased` it is σ².
     """
-    unbias = mean.dtype.type(rows) / mean.dtype.type(max(rows - 1, 1))
     kind = mean.dtype.type
+    unbias = kind(rows) / kind(max(rows - 1, 1)) if unbiased else kind(1)
     _update_running(
         mean.size, running_mean, running_var, mean, rstd, momentum, kind(unbias), kind(eps)
     )

@@ -12,8 +12,10 @@ from . import (
     matrix,
     normalization,
     optimizers,
+    other_normalization,
     penalties,
     pieces,
+    row_normalization,
     statistics,
 )
 from .programs import programs
@@ -29,6 +31,8 @@ FAMILIES = (
     masks,
     dropouts,
     normalization,
+    row_normalization,
+    other_normalization,
     losses,
     optimizers,
     penalties,
