@@ -52,6 +52,7 @@ from .growing import fit_growing, grow, sample_losses
 from .history import History
 from .inference import evaluate, predict, predict_proba
 from .init import manual_seed
+from .inspection import Inspector, dead_units, inspect
 from .layers import Linear
 from .lbfgs import LBFGS
 from .losses import CrossEntropy
@@ -124,6 +125,7 @@ __all__ = [
     "Hardswish",
     "Hardtanh",
     "History",
+    "Inspector",
     "LambdaLR",
     "LeakyReLU",
     "Linear",
@@ -171,12 +173,14 @@ __all__ = [
     "compact",
     "compile",
     "datasets",
+    "dead_units",
     "evaluate",
     "fit",
     "fit_ensemble",
     "fit_growing",
     "grow",
     "init",
+    "inspect",
     "load",
     "manual_seed",
     "one_hot",

@@ -68,5 +68,8 @@ def _call_what_no_row_does(gpu, dtype):
     model = nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5)).to(dtype).to("cuda")
     values, labels = x.copy_to_host(), np.arange(6) % 4
     nn.fit(model, values, values, epochs=1, batch_size=3, loss="mse", progress=False)
-    by_steps = {"schedule": nn.StepLR(1, by="steps"), "callbacks": [nn.EMA()]}
+    by_steps = {
+        "schedule": nn.StepLR(1, by="steps"),
+        "callbacks": [nn.EMA(), nn.Inspector(histograms=1)],
+    }
     nn.fit(model, values, labels, epochs=1, batch_size=3, progress=False, **by_steps)

@@ -42,7 +42,7 @@ _THREADS = """
     _running_line _update_running _descend _scale_by_rms _scale_by_deltas _adapt _adapt_by
     scale clip _penalize _draw_rows _draw_mask _drop _shuffle
     _read_flat _write_flat gather_rows gather_items take_ticket advance
-    take_rate _ema_weight _move_toward
+    take_rate _ema_weight _move_toward find_row
     _blur
     draw_matrices resample _cover _draw_shares _blend _put_one
     _prelu _prelu_backward _swish _swish_backward _maxout _maxout_backward _crelu
