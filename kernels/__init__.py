@@ -36,6 +36,15 @@ from .cuda_products import get_matmul_precision, set_matmul_precision
 from .descent import sgd
 from .device import DeviceArray, to_device
 from .divisive_normalization import divisivenorm, divisivenorm_backward
+from .dropconnect import dropconnect, dropconnect_backward, dropconnect_moments
+from .dropouts import (
+    alpha_dropout,
+    alpha_dropout_backward,
+    spatial_dropout,
+    spatial_dropout_backward,
+    unit_dropout,
+    unit_dropout_backward,
+)
 from .elementary import erf, erfc, exp, exp2, expm1, log, log1p, sigmoid, softplus, tanh
 from .elementwise import elementwise
 from .fused import fused_mlp, fused_mlp_backward
@@ -124,6 +133,8 @@ __all__ = [
     "adam",
     "adamw",
     "add",
+    "alpha_dropout",
+    "alpha_dropout_backward",
     "add_elastic_net",
     "add_group_lasso",
     "affine",
@@ -150,6 +161,9 @@ __all__ = [
     "divisivenorm_backward",
     "dot",
     "draw_affine",
+    "dropconnect",
+    "dropconnect_backward",
+    "dropconnect_moments",
     "dropout",
     "dropout_backward",
     "dropout_mask",
@@ -256,6 +270,8 @@ __all__ = [
     "softplus_backward",
     "softsign",
     "softsign_backward",
+    "spatial_dropout",
+    "spatial_dropout_backward",
     "sum_columns",
     "swish",
     "swish_backward",
@@ -264,6 +280,8 @@ __all__ = [
     "threshold",
     "threshold_backward",
     "to_device",
+    "unit_dropout",
+    "unit_dropout_backward",
     "update_running",
     "warp",
     "weightnorm",

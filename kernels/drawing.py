@@ -20,43 +20,32 @@ from .spread import my_range
 LANES = 16
 
 
-def _four(first, lane, y, x, c1, c2, c3, k0, k1, *numbers):
+def _four(first, origin, lane, y, x, c1, c2, c3, k0, k1, *numbers):
     """Compute the four elements that one counter serves, sixteen apart."""
     i, step = first * np.uintp(4) + lane, np.uintp(LANES)
     # all loads first: on CUDA a store would hold back the next one
     four = x[i], x[i + step], x[i + step + step], x[i + step + step + step]
     words = draw(np.uint32(first + lane), c1, c2, c3, k0, k1)
-    a, b, c, d = formula(words, four, first, lane, *numbers)  # noqa: F821  (bound by specialise)
+    a, b, c, d = formula(words, four, origin + lane, *numbers)  # noqa: F821  (bound by specialise)
     y[i] = a
     y[i + step] = b
     y[i + step + step] = c
     y[i + step + step + step] = d
 
 
-@jit(inner=True)
-def _load(x, i):
-    return x[i] if i < np.uintp(len(x)) else x.dtype.type(0)
-
-
-@jit(inner=True)
-def _store(y, i, value):
-    if i < np.uintp(len(y)):
-        y[i] = value
-
-
-def _rest(first, y, x, words, numbers):
+def _rest(first, origin, y, x, words, numbers):
     """Compute a last group that is cut short (a test in the loop above costs 7 ns an element)."""
-    step = np.uintp(LANES)
+    step, size = np.uintp(LANES), np.uintp(len(y))
     for lane in my_range(np.uintp(0), step):
         i = first * np.uintp(4) + lane
         j, k, m = i + step, i + step + step, i + step + step + step
-        four = _load(x, i), _load(x, j), _load(x, k), _load(x, m)
+        # what lies behind the end is not stored: any element will do for it
+        four = x[i * (i < size)], x[j * (j < size)], x[k * (k < size)], x[m * (m < size)]
         drawn_words = draw(np.uint32(first + lane), *words)
-        a, b, c, d = formula(drawn_words, four, first, lane, *numbers)  # noqa: F821
-        _store(y, i, a)
-        _store(y, j, b)
-        _store(y, k, c)
-        _store(y, m, d)
+        for value in formula(drawn_words, four, origin + lane, *numbers):  # noqa: F821
+            if i < size:
+                y[i] = value
+            i += step
 
 
 def _share(start, stop, y, x, seed, step, stream, *numbers):
@@ -64,28 +53,35 @@ def _share(start, stop, y, x, seed, step, stream, *numbers):
     words = (np.uint32(stream), *halves(step[0]), *halves(seed))
     whole = np.uintp(len(y) // GROUP)
     for group in range(np.uintp(start), np.uintp(stop)):
+        first, origin = group * lanes, place(group * np.uintp(GROUP), *numbers)  # noqa: F821
         if group < whole:
-            loop(zero, lanes, (group * lanes,), (y, x, *words, *numbers))  # noqa: F821
+            loop(zero, lanes, (first, origin), (y, x, *words, *numbers))  # noqa: F821
         else:
-            rest(group * lanes, y, x, words, numbers)  # noqa: F821
+            rest(first, origin, y, x, words, numbers)  # noqa: F821
 
 
-def drawn(formula=None, *, cost=0.5):
+@jit(inner=True)
+def _itself(i, *numbers):
+    return i
+
+
+def drawn(formula=None, *, cost=0.5, place=_itself):
     """Make `formula` a kernel over groups of 64: K(groups_of(size), y, x, seed, step, stream, ...).
 
-    formula(words, four, first, lane, ...) -> four values: `words` belong to the elements `four`,
-    of which the first is number 4·first + lane and each next one sixteen further. `cost` is ns an
+    formula(words, four, at, ...) -> four values: `words` are those of the elements `four`, that
+    lie sixteen apart. `at` is the place of the first, counted from place(i, ...) for the group that
+    begins at element i (a division there, once a group, leaves the loop whole). `cost` is ns an
     element.
     """
     if formula is None:
-        return lambda formula: drawn(formula, cost=cost)
+        return lambda formula: drawn(formula, cost=cost, place=place)
 
     def share():
         inner = jit(formula, inner=True)
         four = specialise(_four, formula, "four", formula=inner)
         rest = jit(specialise(_rest, formula, "rest", formula=inner), inner=True)
-        loop = independent_loop(jit(four, inner=True), leading=1)
-        return specialise(_share, formula, "drawn", loop=loop, rest=rest)
+        loop = independent_loop(jit(four, inner=True), leading=2)
+        return specialise(_share, formula, "drawn", loop=loop, rest=rest, place=place)
 
     each = lambda *_: cost * GROUP  # noqa: E731
     return Kernel(formula, share, each, spread="cells", columns=lambda *_: LANES)
@@ -115,4 +111,6 @@ def check_key(operation, seed, stream):
 def check_rate(operation, sizes, values):
     """Check the chance to drop and the key, for @operation."""
     arrays.check_fraction(operation, "rate", values["rate"])
+    if values.get("scale") is not None:
+        arrays.check_number(operation, "scale", values["scale"])
     check_key(operation, values["seed"], values["stream"])

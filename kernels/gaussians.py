@@ -66,7 +66,7 @@ def normals(a, b, like):
 
 
 @drawn(cost=1.0)
-def _blur(words, x, first, lane, sd, relative):
+def _blur(words, x, at, sd, relative):
     """y = x + sd·z, or x + sd·x·z."""
     a, b, c, d = words
     x1, x2, x3, x4 = x

@@ -14,13 +14,13 @@ from numba.extending import overload, register_jitable
 from . import arrays
 from .caching import jit
 from .copies import copy_from_flat
+from .drawing import LANES, check_key, check_rate, groups_of, least_kept
 from .launch import kernel
 from .native import independent_loop
 from .operations import one_element, operation
 from .random_numbers import GROUP, draw, halves
 from .spread import my_range
 
-LANES = 16
 SHUFFLE = 0xFFFFFFFF  # the stream of shuffles, which no layer takes
 
 
@@ -73,7 +73,7 @@ _mask_loop = independent_loop(jit(_mask_four, inner=True), leading=1)
 
 
 @kernel(cost=lambda *_: 0.5 * GROUP, spread="cells", columns=lambda *_: LANES)
-def _drop(start, stop, y, x, threshold, scale, seed, step, stream):
+def drop_each(start, stop, y, x, threshold, scale, seed, step, stream):
     """Groups of 64 elements, each with sixteen counters."""
     zero, lanes = np.uintp(0), np.uintp(LANES)
     words = (np.uint32(stream), *halves(step[0]), *halves(seed))
@@ -93,52 +93,38 @@ def _draw_mask(start, stop, mask, threshold, seed, step, stream):
         _mask_loop(zero, lanes, (group * lanes,), (mask, np.uint32(threshold), *words))
 
 
-@register_jitable
-def _groups(size):
-    return (size + GROUP - 1) // GROUP
-
-
-@register_jitable
-def _threshold(rate):
-    """Return the least word that is kept."""
-    return min(int(rate * 4294967296.0 + 0.5), 4294967295)
-
-
-def _check_key(operation, seed, stream):
-    arrays.check_integer(operation, "seed", seed, 0)
-    arrays.check_integer(operation, "stream", stream, 0)
-    for name, value, bits in (("seed", seed, 64), ("stream", stream, 32)):
-        if value >= 1 << bits:
-            raise ValueError(f"{operation}: {name} is {value}, expected {name} < 2**{bits}")
-
-
-def _check(operation, sizes, values):
-    arrays.check_fraction(operation, "rate", values["rate"])
-    _check_key(operation, values["seed"], values["stream"])
-
-
-@operation("x (...) -> y (...)", in_place=("x",), scalars={"step": "int64"}, check=_check)
-def dropout(y, x, rate=0.5, seed=0, step=0, stream=0):
+@operation("x (...) -> y (...)", in_place=("x",), scalars={"step": "int64"}, check=check_rate)
+def dropout(y, x, rate=0.5, seed=0, step=0, stream=0, scale=None):
     """y = x/(1 - rate), or 0 with the chance `rate`. Srivastava et al. 2014.
 
     x (...); step a number or (1,) int64 -> y (...)
 
-    What is dropped is multiplied by 0, as in PyTorch: NaN and infinity come out as NaN.
+    rate is the chance to drop, where some texts write p for the chance to keep. scale: the factor
+    of what is kept, where it is not 1/(1 - rate). What is dropped is multiplied by 0, as in
+    PyTorch: NaN and infinity come out as NaN.
     """
-    kind = x.dtype.type
-    scale = kind(1.0 / (1.0 - rate))
-    _drop(_groups(x.size), y, x, _threshold(rate), scale, seed, step, stream)
+    drop_each(
+        groups_of(x.size), y, x, least_kept(rate), factor_of(x, rate, scale), seed, step, stream
+    )
 
 
-@operation("dy (...) -> dx (...)", in_place=("dy",), scalars={"step": "int64"}, check=_check)
-def dropout_backward(dx, dy, rate=0.5, seed=0, step=0, stream=0):
-    """dx = dy/(1 - rate) where dropout kept x, else 0.
+@operation("dy (...) -> dx (...)", in_place=("dy",), scalars={"step": "int64"}, check=check_rate)
+def dropout_backward(dx, dy, rate=0.5, seed=0, step=0, stream=0, scale=None):
+    """dx = dy/(1 - rate) where dropout kept x, else 0; `scale` as there.
 
     dy (...); step a number or (1,) int64 -> dx (...)
     """
-    kind = dy.dtype.type
-    scale = kind(1.0 / (1.0 - rate))
-    _drop(_groups(dy.size), dx, dy, _threshold(rate), scale, seed, step, stream)
+    drop_each(
+        groups_of(dy.size), dx, dy, least_kept(rate), factor_of(dy, rate, scale), seed, step, stream
+    )
+
+
+@register_jitable
+def factor_of(like, rate, scale):
+    """Return what is multiplied to what is kept."""
+    if scale is None:
+        return like.dtype.type(1.0 / (1.0 - rate))
+    return like.dtype.type(scale)
 
 
 def dropout_mask(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
@@ -148,7 +134,7 @@ def dropout_mask(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
     """
     name = "dropout_mask"
     arrays.check_fraction(name, "rate", rate)
-    _check_key(name, seed, stream)
+    check_key(name, seed, stream)
     given = out
     if out is not None:
         out = arrays.check_array(name, "out", out)
@@ -158,7 +144,7 @@ def dropout_mask(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
     step = one_element(name, "step", step, np.dtype(np.int64), ("out", out))
     whole = out is not None and out.flags.c_contiguous
     mask = out if whole else arrays.new(out, shape, np.bool_)
-    _draw_mask(_groups(mask.size), mask.reshape(-1), _threshold(rate), seed, step, stream)
+    _draw_mask(groups_of(mask.size), mask.reshape(-1), least_kept(rate), seed, step, stream)
     if out is None:
         return mask
     if not whole:
@@ -176,7 +162,7 @@ def _dropout_mask_in_njit(shape, rate=0.5, seed=0, step=0, stream=0, out=None):
             raise ValueError("dropout_mask: rate is out of range, expected 0 <= rate < 1")
         steps = np.array([np.int64(step)])
         flat = out.reshape(-1)
-        _draw_mask(_groups(flat.size), flat, _threshold(rate), seed, steps, stream)
+        _draw_mask(groups_of(flat.size), flat, least_kept(rate), seed, steps, stream)
         return out
 
     return call
@@ -196,7 +182,7 @@ def _shuffle(start, stop, order, seed, step):
 
 
 def _check_shuffle(operation, sizes, values):
-    _check_key(operation, values["seed"], 0)
+    check_key(operation, values["seed"], 0)
 
 
 @operation("order! (N) int64", scalars={"step": "int64"}, check=_check_shuffle)

@@ -36,14 +36,15 @@ _WARPS = """
     _softmax_backward _log_softmax_backward weigh_labels sum_losses weigh_samples sum_segments
     put_segments _fold_channels _end_channels _end_channels_backward find_factor sum_products
     _end_product _pull_rows _shorten_rows tally_hits _observe_update _lay_out
+    _connect
 """
 _THREADS = """
     _sum _add_chunks _end_moments _end_forward _value_of_line _end_backward _value_of_slope _repeat
     _running_line _update_running _descend _scale_by_rms _scale_by_deltas _adapt _adapt_by
-    scale clip _penalize _draw_rows _draw_mask _drop _shuffle
+    scale clip _penalize _draw_rows _draw_mask drop_each _shuffle
     _read_flat _write_flat gather_rows gather_items take_ticket advance
     take_rate _ema_weight _move_toward find_row
-    _blur
+    _blur _drop_affinely _drop_units _spread_rates _drop_planes _fit_width _take_root
     draw_matrices resample _cover _draw_shares _blend _put_one
     _prelu _prelu_backward _swish _swish_backward _maxout _maxout_backward _crelu
     _crelu_backward _glu _glu_backward _put_largest _put_where_largest
@@ -59,6 +60,7 @@ KERNELS = {
     "_observe": Row(96, SHUFFLED),
     "measure_chunks": Row(80),
     "_measure_gradients": Row(80),
+    "_collect": Row(80),
     "product": Row(168, (r"FFMA", r"LDS(\.U)?\.128")),
     "sum_parts": Row(64),
     "product_tf32": Row(255, (r"HMMA\.1688\.F32\.TF32", "LDGSTS"), architectures=AMPERE),
