@@ -11,6 +11,7 @@ slept through a whole replay finds its claim refused. DONE counts finished chunk
 beginning of time.
 """
 
+import contextlib
 import os
 import pathlib
 import threading
@@ -187,6 +188,7 @@ class _Team:
 
 team = _Team()
 _threads = 0
+_local = threading.local()
 
 
 def set_num_threads(n):
@@ -204,11 +206,32 @@ def get_num_threads():
     global _threads
     if _threads == 0:
         _threads = _usable_cores()
-    return _threads
+    return min(_threads, getattr(_local, "most", _threads))
+
+
+@contextlib.contextmanager
+def at_most_threads(n):
+    """Let what the calling thread runs in the block use up to `n` threads."""
+    before = getattr(_local, "most", None)
+    _local.most = n
+    try:
+        yield
+    finally:
+        del _local.most
+        if before is not None:
+            _local.most = before
 
 
 def _usable_cores():
-    """Count the cores of this process: its affinity, and the quota of its container."""
+    """Count the cores of this process: its affinity, the quota of its container, its environment.
+
+    NUMBA_NUM_THREADS and OMP_NUM_THREADS are what joblib and clusters give each of many workers.
+    """
+    told = [os.environ.get(name, "") for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")]
+    return min([_cores(), *(int(n) for n in told if n.isdecimal() and int(n) > 0)])
+
+
+def _cores():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = _container_quota(pathlib.Path("/sys/fs/cgroup"))
     return max(1, min(cores or 1, quota or cores or 1))

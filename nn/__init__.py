@@ -1,5 +1,7 @@
 """Trainable MLPs composed of fonio.kernels: layers, losses, optimizers, fit."""
 
+import importlib
+
 from . import datasets, init
 from .activations import (
     CELU,
@@ -197,3 +199,17 @@ __all__ = [
     "split",
     "step",
 ]
+
+# what needs an extra is imported when first asked for
+_LAZY = {"MLPClassifier": "estimators", "MLPRegressor": "estimators", "plots": None}
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_LAZY[name] or name}")
+    return module if _LAZY[name] is None else getattr(module, name)
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})

@@ -104,8 +104,7 @@ def train_once(model, loss, optimizer, x, y, weights=None, class_weight=None, be
     getattr(backward, "parameters_only", backward)(doutput)
     if between is not None:
         between(optimizer.grads)
-    if not optimizer.full_batch:  # that one evaluates the loss several times before it steps
-        optimizer.step()
+    optimizer.step()
     return output, value
 
 

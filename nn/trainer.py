@@ -35,7 +35,7 @@ class Trainer:
         self.x, self.y, self.weights = map(self._put, data)
         self.class_weight = self._put(options["class_weight"])
         self.rows, self.epoch = len(self.x), 0
-        self._sizes = self.rows if optimizer.full_batch else options["batch_size"]
+        self._sizes = options["batch_size"]
         self.order = self._put(np.arange(self.rows))
         self.cursor, self.hits, self.taken = (
             arrays.zeros(self.anchor, 1, np.int64) for _ in range(3)
@@ -84,28 +84,11 @@ class Trainer:
             while count > 0:
                 began = time.perf_counter()
                 piece = max(1, min(count, int(PIECE_SECONDS / self._seconds.get(size, 1.0))))
-                self._take(size, piece)
+                self._steps[size](piece)
                 self._seconds[size] = max((time.perf_counter() - began) / piece, 1e-9)
                 count -= piece
                 self.done += size * piece
                 yield self.done
-        self.model.epochs_trained += 1
-
-    def _take(self, size, times):
-        """Take some steps on batches of this size."""
-        if self.optimizer.full_batch:
-            self.total[0] = self.optimizer.step(self._whole_loss) * self.rows
-        else:
-            self._steps[size](times)
-
-    def _whole_loss(self):
-        """Set the gradients over all rows; return the loss, penalties among it."""
-        self.cursor[0] = self.total[0] = self.hits[0] = 0
-        (step,) = self._steps.values()
-        step()
-        told = overriding(self.callbacks, "after_backward")
-        penalties = [c.value(self.model) for c in told if hasattr(c, "value")]
-        return float(self.total[0]) / self.rows + sum(penalties)
 
     def _arrange(self, epoch):
         """Choose the order of an epoch's rows."""

@@ -15,10 +15,10 @@ import numpy as np
 from ..kernels import arrays
 from .augmentation import Augmentation
 from .callbacks import make_callbacks
-from .full_batch import FullBatchTrainer
 from .checkpoints import Checkpoint
 from .checkpoints import resume as go_on
 from .compositions import Compose
+from .full_batch import FullBatchTrainer
 from .history import History
 from .inference import evaluate, prepare_inputs
 from .losses import check_model, make_loss, prepare_targets
@@ -138,6 +138,7 @@ def _run_epoch(trainer, epoch, bar):
         for callback in overriding(trainer.callbacks, "tick"):
             callback.tick(trainer)
     figures = trainer.figures()
+    trainer.model.epochs_trained += 1
     trainer.model.eval()
     if trainer.validation is not None:
         found = evaluate(trainer.model, *trainer.validation, loss=trainer.loss)
