@@ -12,12 +12,15 @@
     };
 
     function known(series) {
-        return (series.data || []).filter(function (point) { return point[1] !== null; }).length;
+        return (series.data || []).filter(function (point) { return point[1] !== null; });
     }
 
     $.plot = function (place, series, options) {
         series.forEach(function (one) {
-            if (known(one) === 1) one.points = {show: true, radius: 3};
+            if (known(one).length !== 1) return;
+            one.points = {show: true, radius: 3};
+            // in the middle, not on the edge
+            if (series.length === 1) options.yaxis.max = 2 * known(one)[0][1] || 1;
         });
         if ($(place).is("#main-graph")) {
             options.legend.container = $("#legend");
