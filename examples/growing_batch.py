@@ -1,4 +1,4 @@
-"""Growing the batch in place of decaying the rate: the same curve in less than half of the steps."""
+"""Growing the batch in place of decaying the rate: the same curve, half of the steps."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ CARD = Card(
     paper="Smith et al. 2018, arXiv:1711.00489",
     setting="MNIST, 784-100-10 ReLU, SGD with momentum .9, rate .1, batch 64, 12 epochs: every 4 "
     "epochs the rate is divided by 4, or the batch multiplied by 4, or neither.",
-    published="A wide residual net on CIFAR-10 has the same curves by epoch either way, and growing "
+    published="A wide residual net on CIFAR-10 has the same curves by epoch either way; growing "
     "takes fewer steps.",
 )
 EPOCHS, EVERY, FACTOR = 12, 4, 4
