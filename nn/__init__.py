@@ -2,7 +2,7 @@
 
 import importlib
 
-from . import datasets, init
+from . import datasets, init, plots
 from .activations import (
     CELU,
     ELU,
@@ -186,6 +186,7 @@ __all__ = [
     "load",
     "manual_seed",
     "one_hot",
+    "plots",
     "predict",
     "predict_proba",
     "pretrain",
