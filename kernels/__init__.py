@@ -85,6 +85,7 @@ from .normalization import (
     layernorm_backward,
     rmsnorm,
     rmsnorm_backward,
+    standardize,
 )
 from .operations import operation
 from .penalties import add_elastic_net, add_group_lasso, max_norm
@@ -272,6 +273,7 @@ __all__ = [
     "softsign_backward",
     "spatial_dropout",
     "spatial_dropout_backward",
+    "standardize",
     "sum_columns",
     "swish",
     "swish_backward",

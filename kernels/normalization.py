@@ -15,6 +15,7 @@ from numba.extending import register_jitable
 from . import arrays
 from .arrays import scratch
 from .columns import add_columns
+from .elementwise import elementwise
 from .loops import chunks_of
 from .operations import operation
 from .segments import (
@@ -23,6 +24,15 @@ from .segments import (
     end_products,
     normalize_segments,
 )
+
+
+@elementwise(cost=0.2)
+def standardize(x, mean=0.0, deviation=1.0):
+    """y = (x - mean)/deviation, with numbers that are known beforehand.
+
+    x (...) -> y (...)
+    """
+    return (x - mean) * (type(x)(1) / deviation)
 
 
 @operation("x (N, C), gamma (C), beta (C) -> y (N, C), mean (N), rstd (N)", in_place=("x",))

@@ -49,6 +49,7 @@ from .data import BalancedSampler, batches, one_hot, split
 from .dropouts import Dropout
 from .ensembles import Ensemble, bootstrap, fit_ensemble
 from .files import load, save
+from .folding import fold_batchnorm, recompute_statistics
 from .fusion import set_fusion
 from .growing import fit_growing, grow, sample_losses
 from .history import History
@@ -60,6 +61,7 @@ from .lbfgs import LBFGS
 from .losses import CrossEntropy
 from .masking import Masked
 from .module import Module, Parameter
+from .natural import RefreshWhitening, WhitenedLinear, refresh_whitening
 from .normalization import BatchNorm1d
 from .optimizers import SGD
 from .penalties import L1, L2, ElasticNet, GroupLasso, MaxNorm
@@ -67,6 +69,14 @@ from .pieces import GLU, CReLU, Maxout
 from .pretraining import pretrain, replace_head
 from .pruning import Pruning, compact, prune, prune_and_retrain
 from .residual import Residual, ResidualBlock
+from .row_normalization import (
+    DivisiveNorm,
+    GroupNorm,
+    InstanceNorm1d,
+    LayerNorm,
+    PowerNorm,
+    RMSNorm,
+)
 from .schedules import (
     ConstantLR,
     CosineAnnealingLR,
@@ -84,6 +94,8 @@ from .schedules import (
 from .sequential import Sequential
 from .steps import step
 from .training import fit
+from .weight_normalization import CenteredWeightNorm, NormPropLinear, WeightNorm
+from .whitening import PCAWhitening, Standardize, ZCAWhitening
 
 __all__ = [
     "CELU",
@@ -108,6 +120,7 @@ __all__ = [
     "CReLU",
     "Callback",
     "CenterCrop",
+    "CenteredWeightNorm",
     "CompiledNet",
     "Compose",
     "ConstantLR",
@@ -115,6 +128,7 @@ __all__ = [
     "Crop",
     "CrossEntropy",
     "Cutout",
+    "DivisiveNorm",
     "Dropout",
     "EarlyStopping",
     "ElasticNet",
@@ -122,13 +136,16 @@ __all__ = [
     "ExponentialLR",
     "Flip",
     "GroupLasso",
+    "GroupNorm",
     "GrowBatch",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "History",
     "Inspector",
+    "InstanceNorm1d",
     "LambdaLR",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -141,16 +158,21 @@ __all__ = [
     "MultiStepLR",
     "NAdam",
     "Noise",
+    "NormPropLinear",
     "OneCycleLR",
+    "PCAWhitening",
     "PReLU",
     "Parameter",
+    "PowerNorm",
     "Pruning",
     "QuickGELU",
     "RAdam",
+    "RMSNorm",
     "RMSprop",
     "ReLU",
     "ReLU6",
     "ReduceLROnPlateau",
+    "RefreshWhitening",
     "Residual",
     "ResidualBlock",
     "Rotate",
@@ -163,11 +185,15 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "Standardize",
     "StepLR",
     "Swish",
     "Tanh",
     "Threshold",
     "Warmup",
+    "WeightNorm",
+    "WhitenedLinear",
+    "ZCAWhitening",
     "batches",
     "bootstrap",
     "clip_grad_norm",
@@ -180,6 +206,7 @@ __all__ = [
     "fit",
     "fit_ensemble",
     "fit_growing",
+    "fold_batchnorm",
     "grow",
     "init",
     "inspect",
@@ -192,6 +219,8 @@ __all__ = [
     "pretrain",
     "prune",
     "prune_and_retrain",
+    "recompute_statistics",
+    "refresh_whitening",
     "replace_head",
     "sample_losses",
     "save",

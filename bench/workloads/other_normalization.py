@@ -168,6 +168,18 @@ for _name, _centred in (("weightnorm", False), ("centered_weightnorm", True)):
 
 register(
     Workload(
+        name="standardize",
+        group="normalization",
+        call=kernels.standardize,
+        reference=lambda x, mean, deviation: (_double(x)[0] - mean) / deviation,
+        inputs=lambda rng, size, dtype: (_x(rng, size, dtype), 3.0, 2.5),
+        sizes=((64, 256), (1_000_000,)),
+        test_sizes=((0,), (1,), (33, 5), (3, 17, 5)),
+        flops=lambda *size: 2 * int(np.prod(size)),
+        bytes=_once(2),
+        in_place=(0,),
+    ),
+    Workload(
         name="powernorm",
         group="normalization",
         call=kernels.powernorm,

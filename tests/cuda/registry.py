@@ -30,17 +30,18 @@ _ELEMENTWISE = """
     softplus_backward threshold threshold_backward hard_tanh hard_tanh_backward hard_sigmoid
     hard_sigmoid_backward hard_swish hard_swish_backward celu celu_backward swish swish_backward
     mish mish_backward softsign softsign_backward add multiply copy exp exp2 expm1 log log1p erf
-    erfc
+    erfc standardize
 """
 _WARPS = """
     _softmax_backward _log_softmax_backward weigh_labels sum_losses weigh_samples sum_segments
     put_segments _fold_channels _end_channels _end_channels_backward find_factor sum_products
     _end_product _pull_rows _shorten_rows tally_hits _observe_update _lay_out
     _connect
+    differentiate_rows differentiate_segments differentiate_units
 """
 _THREADS = """
     _sum _add_chunks _end_moments _end_forward _value_of_line _end_backward _value_of_slope _repeat
-    _running_line _update_running _descend _scale_by_rms _scale_by_deltas _adapt _adapt_by
+    _running_line _update_running _descend _descend_with_momentum _scale_by_rms _scale_by_deltas _adapt _adapt_by
     scale clip _penalize _draw_rows _draw_mask drop_each _shuffle
     _read_flat _write_flat gather_rows gather_items take_ticket advance
     take_rate _ema_weight _move_toward find_row
@@ -48,6 +49,8 @@ _THREADS = """
     draw_matrices resample _cover _draw_shares _blend _put_one
     _prelu _prelu_backward _swish _swish_backward _maxout _maxout_backward _crelu
     _crelu_backward _glu _glu_backward _put_largest _put_where_largest
+    end_products _product _end_power _end_power_backward _apply_power
+    _share_out _centre _divide _release _uncentre count_batch
 """
 _NEEDS_NO_SHUFFLE = {"_lay_out", "put_segments", "weigh_samples"}
 
@@ -58,6 +61,7 @@ KERNELS = {
     "tally_loss": Row(64, double=True),  # the sum of an epoch
     **{name: Row(64, double=True) for name in ("_plan_nadam", "_plan_radam")},  # ρ∞ - ... cancels
     "_observe": Row(96, SHUFFLED),
+    "normalize_segments": Row(96, SHUFFLED),
     "measure_chunks": Row(80),
     "_measure_gradients": Row(80),
     "_collect": Row(80),
