@@ -248,6 +248,12 @@ def _initializer(name, given, options):
 def linear_layers(model, where):
     """Return the modules of a model that have a weight (O, I) and a bias, or None for one."""
     found = [module for module in model.modules() if _is_linear(module)]
+    for module in found:
+        if not hasattr(module.weight, "value"):
+            raise ValueError(
+                f"{where}: {module!r} makes its weights of others, expected weights of its own: "
+                "initialise the Linear before it is wrapped"
+            )
     if not found:
         raise ValueError(f"{where}: the model has no linear layer, expected at least one")
     return found

@@ -226,6 +226,11 @@ REFUSED = [
     (lambda: init.apply(net(), bias="one"), ValueError, "apply: unknown bias 'one'"),
     (lambda: init.apply(net(), [1]), TypeError, "apply: weight is a list, expected a name"),
     (lambda: init.apply(nn.Sequential(nn.ReLU()), "zeros"), ValueError, "has no linear layer"),
+    (
+        lambda: init.apply(nn.Sequential(nn.WeightNorm(nn.Linear(3, 3))), "zeros"),
+        ValueError,
+        "apply: WeightNorm.* makes its weights of others",
+    ),
     (lambda: init.lsuv(nn.ReLU(), np.ones((4, 5))), ValueError, "lsuv: the model has no linear"),
     (lambda: init.lsuv(net(), np.zeros((9, 5))), ValueError, "has variance 0 on x"),
     (lambda: init.lsuv(net(), np.ones((9, 4))), ValueError, r"expected \(N, 5\)"),
