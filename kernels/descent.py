@@ -23,31 +23,38 @@ from .native import independent_loop
 from .operations import operation
 
 
-def _descent_step(i, p, g, velocity, rate, momentum, fresh, begins, nesterov, decay):
+def _plain_step(i, p, g, rate, decay):
     value = p[i]
+    p[i] = value - rate * (g[i] + decay * value)
+
+
+def _momentum_step(i, p, g, velocity, rate, momentum, fresh, begins, nesterov, decay):
+    value, before = p[i], velocity[i]
     slope = g[i] + decay * value
-    if velocity is None:
-        p[i] = value - rate * slope
-    else:
-        before = velocity[i]
-        part = slope if begins and before == 0 else fresh * slope
-        speed = momentum * before + part
-        velocity[i] = speed
-        p[i] = value - rate * (part + momentum * speed if nesterov else speed)
+    part = slope if begins and before == 0 else fresh * slope
+    speed = momentum * before + part
+    velocity[i] = speed
+    p[i] = value - rate * (part + momentum * speed if nesterov else speed)
 
 
-_descent_loop = independent_loop(jit(_descent_step, inner=True))
+_plain_loop = independent_loop(jit(_plain_step, inner=True))
+_momentum_loop = independent_loop(jit(_momentum_step, inner=True))
+
+
+@kernel(cost=lambda *_: 0.2, spread="grid")
+def _descend(start, stop, p, g, lr, sign, decay):
+    _plain_loop(np.uintp(start), np.uintp(stop), (), (p, g, sign * lr[0], decay))
 
 
 @kernel(cost=lambda *_: 0.3, spread="grid")
-def _descend(
+def _descend_with_momentum(
     start, stop, p, g, velocity, step, lr, sign, momentum, fresh, nesterov, classical, decay
 ):
     rate, begins = sign * lr[0], step[0] <= 1 and not classical
     if classical:
         rate, fresh = sign, lr[0]
     numbers = (rate, momentum, fresh, begins, nesterov, decay)
-    _descent_loop(np.uintp(start), np.uintp(stop), (), (p, g, velocity, *numbers))
+    _momentum_loop(np.uintp(start), np.uintp(stop), (), (p, g, velocity, *numbers))
 
 
 FRACTIONS = ("beta1", "beta2", "alpha", "rho")
@@ -106,9 +113,11 @@ def sgd(
     """
     kind = p.dtype.type
     sign = kind(-1.0 if maximize else 1.0)
-    numbers = (kind(momentum), kind(1.0 - dampening), nesterov)
     decay = sign * kind(weight_decay)
     if velocity is None or momentum == 0:
-        _descend(p.size, p, g, None, step, lr, sign, *numbers, False, decay)
+        _descend(p.size, p, g, lr, sign, decay)
     else:
-        _descend(p.size, p, g, velocity, step, lr, sign, *numbers, classical, decay)
+        _descend_with_momentum(
+            p.size, p, g, velocity, step, lr, sign, kind(momentum), kind(1.0 - dampening),
+            nesterov, classical, decay,
+        )  # fmt: skip

@@ -14,6 +14,7 @@ where b = 1 - βᵗ = -expm1(t·log β), which loses no digits at small t.
 
 The rule: all take the same loop, and differ in coefficients. Adam's come from t in the chunk
 itself; nadam's and radam's, which want float64 (ρ∞ - 2t·β₂ᵗ/b₂ cancels), from a launch before.
+They take libm's expm1: ours is made for vectors, and takes 0.1 s more to compile.
 """
 
 import math
@@ -24,7 +25,6 @@ from numba.extending import register_jitable
 from .arrays import scratch
 from .caching import jit
 from .descent import CHANGING, check_numbers
-from .elementary import exp, expm1
 from .launch import kernel
 from .native import independent_loop
 from .operations import operation
@@ -56,8 +56,8 @@ def _adapt(
     decay, shrink,
 ):  # fmt: skip
     one, t = type(eps)(1), type(eps)(step[0])
-    rate = sign * lr[0] / -expm1(t * log1)
-    root = one / math.sqrt(-expm1(t * log2))
+    rate = sign * lr[0] / -math.expm1(t * log1)
+    root = one / math.sqrt(-math.expm1(t * log2))
     kept = one - lr[0] * shrink
     numbers = (rate, beta1, fresh1, beta2, fresh2, root, eps, decay, kept, None, None)
     _adam_loop(np.uintp(start), np.uintp(stop), (), (p, g, m, v, top, *numbers))
@@ -76,8 +76,8 @@ def _adapt_by(start, stop, p, g, m, v, planned, beta1, fresh1, beta2, fresh2, de
 def _plan_radam(start, stop, planned, step, lr, sign, log1, log2, eps, shrink):
     for _ in range(start, stop):
         t, rate = np.float64(step[0]), np.float64(lr[0])
-        bias1, bias2 = -expm1(t * log1), -expm1(t * log2)
-        limit = -2.0 / expm1(log2) - 1.0
+        bias1, bias2 = -math.expm1(t * log1), -math.expm1(t * log2)
+        limit = -2.0 / math.expm1(log2) - 1.0
         rho = limit - 2.0 * t * (1.0 - bias2) / bias2
         sure = rho > 5.0
         if sure:
@@ -92,11 +92,15 @@ def _plan_radam(start, stop, planned, step, lr, sign, log1, log2, eps, shrink):
 def _plan_nadam(start, stop, planned, product, step, lr, sign, beta1, log2, eps, shrink, slowly):
     for _ in range(start, stop):
         t, rate = np.float64(step[0]), np.float64(lr[0])
-        now = beta1 * (1.0 - 0.5 * exp(t * slowly))
-        after = beta1 * (1.0 - 0.5 * exp((t + 1.0) * slowly))
+        now = beta1 * (1.0 - 0.5 * math.exp(t * slowly))
+        after = beta1 * (1.0 - 0.5 * math.exp((t + 1.0) * slowly))
         whole = np.float64(product[0]) * now
         product[0] = whole
-        planned[0], planned[1], planned[2] = sign * rate, 1.0 / math.sqrt(-expm1(t * log2)), eps
+        planned[0], planned[1], planned[2] = (
+            sign * rate,
+            1.0 / math.sqrt(-math.expm1(t * log2)),
+            eps,
+        )
         planned[3] = 1.0 - rate * shrink
         planned[4], planned[5] = after / (1.0 - whole * after), (1.0 - now) / (1.0 - whole)
 

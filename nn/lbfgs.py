@@ -13,6 +13,7 @@ from ..kernels import arrays
 from ..kernels.clipping import scale
 from .groups import Optimizer
 from .line_search import LineSearch, Point
+from .replay import advance
 
 _LEAST_CURVATURE = 1e-10  # a pair whose y·s is below would make the scale explode
 
@@ -97,7 +98,7 @@ class LBFGS(Optimizer):
         self._direction = self._pairs.newton(point.gradient)
         self._before = point.gradient
         self.iterations += 1
-        self.count[0] += 1
+        advance(1, self.count, 1)
 
     def _move(self, point, slope, left):
         """Go along the direction; return the point where that ends."""

@@ -288,8 +288,8 @@ def test_gradients_are_clipped_together():
 
 X, ONE, STEP = np.zeros(8, np.float32), np.float32(1), np.ones(1, np.int64)
 CODES = {
-    "sgd": (descent._descend, (X, X, None, STEP, X, *[ONE] * 3, False, False, ONE)),
-    "momentum": (descent._descend, (X, X, X, STEP, X, *[ONE] * 3, False, False, ONE)),
+    "sgd": (descent._descend, (X, X, X, ONE, ONE)),
+    "momentum": (descent._descend_with_momentum, (X, X, X, STEP, X, *[ONE] * 3, False, False, ONE)),
     "adagrad": (adaptive._scale_by_rms, (X, X, X, None, None, STEP, X, ONE, ONE, None, None, ONE,
                                          ONE, None)),
     "rmsprop": (adaptive._scale_by_rms, (X, X, X, X, X, None, X, *[ONE] * 7)),

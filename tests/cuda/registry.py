@@ -41,8 +41,8 @@ _WARPS = """
 """
 _THREADS = """
     _sum _add_chunks _end_moments _end_forward _value_of_line _end_backward _value_of_slope _repeat
-    _running_line _update_running _descend _descend_with_momentum _scale_by_rms _scale_by_deltas _adapt _adapt_by
-    scale clip _penalize _draw_rows _draw_mask drop_each _shuffle
+    _running_line _update_running _descend _descend_with_momentum _scale_by_rms _scale_by_deltas
+    _adapt _adapt_by scale clip _penalize _draw_rows _draw_mask drop_each _shuffle
     _read_flat _write_flat gather_rows gather_items take_ticket advance
     take_rate _ema_weight _move_toward find_row
     _blur _drop_affinely _drop_units _spread_rates _drop_planes _fit_width _take_root
