@@ -231,7 +231,16 @@ __all__ = [
 ]
 
 # what needs an extra is imported when first asked for
-_LAZY = {"MLPClassifier": "estimators", "MLPRegressor": "estimators", "plots": None}
+_LAZY = {
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
+    "export_c": "c_export",
+    "export_numpy": "numpy_export",
+    "export_onnx": "onnx_export",
+    "from_torch": "interchange",
+    "to_torch": "interchange",
+    "plots": None,
+}
 
 
 def __getattr__(name):

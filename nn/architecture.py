@@ -24,12 +24,12 @@ SIMPLE = (bool, int, float, str, type(None))
 def describe(module):
     """Return a module as plain data for JSON: {"class": name, argument: value}."""
     made = {"class": type(module).__name__}
-    for name, value in _arguments(module):
+    for name, value in known_arguments(module):
         made[name] = _plain(value, f"{type(module).__name__}: {name}")
     return made
 
 
-def _arguments(module):
+def known_arguments(module):
     """Yield (name, value) of what the module was made with, as it is now."""
     parameters = inspect.signature(type(module).__init__).parameters
     args, kwargs = module.made_with
