@@ -46,7 +46,8 @@ from .clipping import clip_grad_norm, clip_grad_value
 from .compiled import CompiledNet, compile
 from .compositions import CenterCrop, Compose
 from .data import BalancedSampler, batches, one_hot, split
-from .dropouts import Dropout
+from .dropconnect import DropConnect
+from .dropouts import AlphaDropout, Dropout, Dropout2d, GaussianDropout
 from .ensembles import Ensemble, bootstrap, fit_ensemble
 from .files import load, save
 from .folding import fold_batchnorm, recompute_statistics
@@ -94,6 +95,7 @@ from .schedules import (
 from .sequential import Sequential
 from .steps import step
 from .training import fit
+from .uncertainty import all_masks, monte_carlo
 from .weight_normalization import CenteredWeightNorm, NormPropLinear, WeightNorm
 from .whitening import PCAWhitening, Standardize, ZCAWhitening
 
@@ -114,6 +116,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Affine",
+    "AlphaDropout",
     "Augmentation",
     "BalancedSampler",
     "BatchNorm1d",
@@ -129,12 +132,15 @@ __all__ = [
     "CrossEntropy",
     "Cutout",
     "DivisiveNorm",
+    "DropConnect",
     "Dropout",
+    "Dropout2d",
     "EarlyStopping",
     "ElasticNet",
     "Ensemble",
     "ExponentialLR",
     "Flip",
+    "GaussianDropout",
     "GroupLasso",
     "GroupNorm",
     "GrowBatch",
@@ -194,6 +200,7 @@ __all__ = [
     "WeightNorm",
     "WhitenedLinear",
     "ZCAWhitening",
+    "all_masks",
     "batches",
     "bootstrap",
     "clip_grad_norm",
@@ -212,6 +219,7 @@ __all__ = [
     "inspect",
     "load",
     "manual_seed",
+    "monte_carlo",
     "one_hot",
     "plots",
     "predict",

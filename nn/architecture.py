@@ -16,7 +16,7 @@ from ..kernels import arrays
 from .module import Module
 
 MOST_DEPTH = 100
-SEEDS = ("seed", "stream")  # integers that are no sizes
+SEEDS = ("seed", "stream", "samples")  # integers that are no sizes
 WIDTHS = ("in_features", "out_features", "features", "hidden")  # a weight is two of these
 SIMPLE = (bool, int, float, str, type(None))
 

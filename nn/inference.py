@@ -66,7 +66,11 @@ def _outputs(model, x):
 
 def predict_proba(model, x):
     """Return the probability of each class (N, C): softmax, or for one output the sigmoid."""
-    output = predict(model, x)
+    return probabilities(predict(model, x))
+
+
+def probabilities(output):
+    """Return the softmax of each row of outputs, or for one output [1 - sigmoid, sigmoid]."""
     if output.shape[1] > 1:
         return kernels.softmax(output)
     one = kernels.sigmoid(output)

@@ -1,10 +1,11 @@
-"""DropConnect's kernels: which weights are dropped, and what comes back to each."""
+"""DropConnect: which weights are dropped, what comes back to each; the layer's two inferences."""
 
 import numpy as np
 import pytest
 from numba import njit
+from scipy.stats import norm
 
-from fonio import kernels
+from fonio import kernels, nn
 
 KEY = (0.3, 11, 4, 2)  # rate, seed, step, stream
 
@@ -80,6 +81,90 @@ def test_inside_njit():
         np.testing.assert_array_equal(out, wanted)
         for actual, gradient in zip(back, gradients, strict=True):
             np.testing.assert_array_equal(actual, gradient)
+
+
+# ---- the layer
+
+
+def connect(**options):
+    nn.manual_seed(2)
+    return nn.DropConnect(5, 4, **options)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("activation", [None, "tanh", "gelu"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_gradients_of_dropconnect(per_sample, activation, bias):
+    """By central differences, the masks held by the counter."""
+    layer = connect(p=0.4, per_sample=per_sample, activation=activation, bias=bias).to(np.float64)
+    x, dy = np.random.default_rng(0).standard_normal((2, 6, 5))
+    dy = dy[:, :4]
+
+    def loss():
+        layer.counter[0] = 3
+        return (layer(x) * dy).sum()
+
+    layer.counter[0] = 3
+    _, backward = layer.forward(x)
+    dx = backward(dy)
+    pairs = [(x, dx), *((p.value, p.grad.copy()) for p in layer.parameters())]
+    for array, gradient in pairs:
+        for place in np.ndindex(array.shape):
+            before, ends = array[place], []
+            for step in (1e-6, -1e-6):
+                array[place] = before + step
+                ends.append(loss())
+            array[place] = before
+            assert abs((ends[0] - ends[1]) / 2e-6 - gradient[place]) < 1e-7
+    layer.counter[0] = 3
+    _, backward = layer.forward(x)
+    backward(dy, accumulate=True)
+    for parameter, (_, once) in zip(layer.parameters(), pairs[1:], strict=True):
+        np.testing.assert_allclose(parameter.grad, 2 * once)
+    parameter_only = getattr(backward, "parameters_only", backward)
+    parameter_only(dy)
+    for parameter, (_, once) in zip(layer.parameters(), pairs[1:], strict=True):
+        np.testing.assert_allclose(parameter.grad, once)
+
+
+def test_dropconnect_is_linear_in_eval_mode_and_computes_the_activation_after_it():
+    layer, x = connect(p=0.4), np.random.default_rng(0).standard_normal((6, 5)).astype("f")
+    y = layer.eval()(x)
+    np.testing.assert_array_equal(y, kernels.linear(x, layer.weight.value, layer.bias.value))
+    model = nn.Sequential(layer, nn.Tanh()).train()
+    z, backward = model.forward(x)
+    layer.counter[0] = 0
+    plain, plain_backward = layer.forward(x)
+    np.testing.assert_allclose(z, np.tanh(plain), rtol=1e-5)
+    np.testing.assert_allclose(
+        backward(np.ones((6, 4), np.float32)),
+        plain_backward(1 - np.tanh(plain) ** 2),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+def test_the_gaussian_inference_is_the_mean_over_masks():
+    """Of ReLU: the samples' mean nears E relu(N(m, s²)) and the mean over drawn masks."""
+    x = np.random.default_rng(0).standard_normal((6, 40)).astype(np.float32)
+    nn.manual_seed(1)
+    layer = nn.DropConnect(40, 8, 0.5, True, "gaussian", samples=4000, activation="relu")
+    drawn = np.mean([layer(x) for _ in range(2000)], axis=0)
+    y = layer.eval()(x)
+    mean, sd = kernels.dropconnect_moments(x, layer.weight.value, layer.bias.value, 0.5)
+    exact = mean * norm.cdf(mean / sd) + sd * norm.pdf(mean / sd)
+    assert abs(y - exact).max() < 5 * sd.max() / np.sqrt(4000)
+    assert abs(y - drawn).max() < 10 * sd.max() / np.sqrt(2000)
+    assert abs(kernels.relu(mean) - exact).max() > 10 * abs(y - exact).max()
+    np.testing.assert_array_equal(y, layer(x))
+    np.testing.assert_array_equal(y[2:3], layer(x[2:3]))  # a row does not depend on its batch
+    same = nn.Sequential(nn.DropConnect(40, 8, 0.5, True, "gaussian", 4000), nn.ReLU())
+    same.load_state_dict({f"0.{k}": v for k, v in layer.state_dict().items()})
+    np.testing.assert_array_equal(same.eval()(x), y)
+    with pytest.raises(RuntimeError, match="gaussian inference has no backward"):
+        layer.forward(x)[1](y)
+    none = nn.DropConnect(40, 8, 0.5, inference="gaussian").eval()
+    np.testing.assert_array_equal(none(x), kernels.linear(x, none.weight.value, none.bias.value))
 
 
 REFUSED = [
