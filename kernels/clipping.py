@@ -19,22 +19,37 @@ from .spread import leader
 SEGMENT = 4096  # elements of a partial sum
 
 
+def _square(i, g):
+    return g[i] * g[i]
+
+
 def _product(i, a, b):
     return a[i] * b[i]
 
 
+_add_squares = lane_sum(_square)
 _add_products = lane_sum(_product)
 
 
 @kernel(cost=lambda *_: 400.0, spread="warp")
-def sum_products(start, stop, partial, a, b, first):
-    """partial[first + segment] = Σ a·b over 4096 elements, in 64 lanes."""
+def sum_squares(start, stop, partial, g, place):
+    """partial[place + segment] = Σ g² over 4096 elements, in 64 lanes."""
+    lanes, length = new_lanes(g), np.uintp(SEGMENT)
+    for segment in range(np.uintp(start), np.uintp(stop)):
+        first = segment * length
+        total = _add_squares(first, min(np.uintp(len(g)), first + length), lanes, (g,))
+        if leader():
+            partial[np.uintp(place) + segment] = total
+
+
+@kernel(cost=lambda *_: 500.0, spread="warp")
+def _sum_products(start, stop, partial, a, b):
     lanes, length = new_lanes(a), np.uintp(SEGMENT)
     for segment in range(np.uintp(start), np.uintp(stop)):
-        begin = segment * length
-        total = _add_products(begin, min(np.uintp(len(a)), begin + length), lanes, (a, b))
+        first = segment * length
+        total = _add_products(first, min(np.uintp(len(a)), first + length), lanes, (a, b))
         if leader():
-            partial[np.uintp(first) + segment] = total
+            partial[segment] = total
 
 
 @kernel(spread="block")
@@ -75,7 +90,7 @@ def dot(y, a, b):
     a, b (...) -> y (1,)
     """
     partial = scratch(a, (a.size + SEGMENT - 1) // SEGMENT)
-    sum_products(len(partial), partial, a, b, 0)
+    _sum_products(len(partial), partial, a, b)
     _end_product(1, y, partial)
 
 
@@ -87,7 +102,7 @@ def clip_grad_norm(g, max_norm):
     """
     partial = scratch(g, (g.size + SEGMENT - 1) // SEGMENT)
     found = scratch(g, 2)
-    sum_products(len(partial), partial, g, g, 0)
+    sum_squares(len(partial), partial, g, 0)
     find_factor(1, found, partial, g.dtype.type(max_norm))
     scale(g.size, g, found)
 

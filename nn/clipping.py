@@ -5,7 +5,7 @@ The rule: kernels alone, so that a recorded step may clip.
 
 from .. import kernels
 from ..kernels import arrays
-from ..kernels.clipping import SEGMENT, find_factor, scale, sum_products
+from ..kernels.clipping import SEGMENT, find_factor, scale, sum_squares
 from .groups import Optimizer
 from .module import Module, Parameter
 
@@ -23,7 +23,7 @@ def clip_grad_norm(parameters, max_norm):
         starts.append(starts[-1] + (g.size + SEGMENT - 1) // SEGMENT)
     partial, found = arrays.scratch(grads[0], starts[-1]), arrays.scratch(grads[0], 2)
     for g, start, stop in zip(grads, starts, starts[1:], strict=False):
-        sum_products(stop - start, partial, g, g, start)
+        sum_squares(stop - start, partial, g, start)
     find_factor(1, found, partial, partial.dtype.type(max_norm))
     for g in grads:
         scale(g.size, g, found)

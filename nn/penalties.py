@@ -114,7 +114,10 @@ class L1(ElasticNet):
 
 
 class L2(ElasticNet):
-    """½·strength·Σw²: what an optimizer's weight_decay is under SGD, for chosen layers."""
+    """½·strength·Σw²: what an optimizer's weight_decay is under SGD, for chosen layers.
+
+    Written as λ·Σw², its strength is 2λ.
+    """
 
     def __init__(self, strength, layers=None, neurons=None):
         arrays.check_at_least("L2", "strength", strength, 0)

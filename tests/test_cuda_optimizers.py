@@ -20,7 +20,10 @@ MAKE = {
 }
 
 
-@pytest.mark.parametrize("name", MAKE)
+SLOW = pytest.param("lbfgs", marks=pytest.mark.slow)  # ten seconds, for its many evaluations
+
+
+@pytest.mark.parametrize("name", [SLOW, *(name for name in MAKE if name != "lbfgs")])
 def test_a_fit_on_cuda_is_the_fit_on_the_cpu(name):
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(6, 3)).astype(np.float32), rng.integers(0, 3, 6)

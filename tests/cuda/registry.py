@@ -34,8 +34,8 @@ _ELEMENTWISE = """
 """
 _WARPS = """
     _softmax_backward _log_softmax_backward weigh_labels sum_losses weigh_samples sum_segments
-    put_segments _fold_channels _end_channels _end_channels_backward find_factor sum_products
-    _end_product _pull_rows _shorten_rows tally_hits _observe_update _lay_out
+    put_segments _fold_channels _end_channels _end_channels_backward find_factor sum_squares
+    _sum_products _end_product _pull_rows _shorten_rows tally_hits _observe_update _lay_out
     _connect
     differentiate_rows differentiate_segments differentiate_units
 """
