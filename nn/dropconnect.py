@@ -12,6 +12,7 @@ from .dropouts import Drawing
 from .layers import Linear, check_features, store
 
 INFERENCES = ("mean", "gaussian")
+NO_PASS = -1  # the step of draws for inference, which no mask shares
 
 
 class DropConnect(Drawing, Linear):
@@ -122,7 +123,7 @@ class DropConnect(Drawing, Linear):
         """Return the mean of f over draws of N(mean, variance), row by row."""
         mean, sd = kernels.dropconnect_moments(x, self.weight.value, bias, self.p)
         zeros = arrays.zeros(x, (self.samples, self.out_features), x.dtype)
-        draws = kernels.gaussian_noise(zeros, 1.0, self.seed, 0, self.stream or 0)
+        draws = kernels.gaussian_noise(zeros, 1.0, self.seed, NO_PASS, self.stream or 0)
         nothing = zeros[0]
         ones = arrays.put(x, np.ones(self.out_features, x.dtype))
         y = arrays.scratch(x, mean.shape)

@@ -21,6 +21,7 @@ def hidden_between(model, place, where):
         if isinstance(model[i], Linear):
             return i
         plain = isinstance(model[i], Activation | Dropout) and not model[i].parameters()
+        plain = plain and not arrays.is_array(getattr(model[i], "p", None))  # by unit
         if not plain and type(model[i]) is not BatchNorm1d:
             raise TypeError(
                 f"{where}: {model[i]!r} lies between the Linear layers, expected activations "

@@ -245,3 +245,9 @@ REFUSED = [
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_layer_with_a_chance_for_each_unit_is_not_made_wider():
+    model = nn.Sequential(nn.Linear(5, 3), nn.Dropout([0.1, 0.2, 0.3]), nn.Linear(3, 3))
+    with pytest.raises(TypeError, match="p of 3 units.* lies between the Linear layers"):
+        nn.grow(model, 0, 2, *blobs(20))

@@ -1,6 +1,7 @@
 """Dropout's family: which values fall, what the rest becomes, what a net does with it."""
 
 import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.test_generated_code import MACHINES, readable
 
 KEY = (0.3, 7, 2**33 + 5, 3)  # rate, seed, step, stream
 SAMPLES = 100_000
+FROZEN = Path(__file__).parent / "frozen"
 
 
 def ones(*shape, dtype=np.float32):
@@ -71,6 +73,24 @@ def test_alpha_dropout_keeps_mean_and_variance():
         assert np.ptp(y[~mask]) < 1e-15
         slope = (rate * 1.7580993408473766**2 * (1 - rate) + 1 - rate) ** -0.5
         np.testing.assert_allclose(np.diff(y[mask]), slope * np.diff(x[mask]), atol=1e-12)
+
+
+def test_alpha_dropout_is_pytorchs():
+    """Where PyTorch kept a value we make of it what PyTorch made, and where it dropped one, too."""
+    frozen = np.load(FROZEN / "dropouts.npz")
+    x, dy = frozen["x"], np.ones_like(frozen["x"])
+    for number, rate in enumerate(frozen["rates"]):
+        y, dx = frozen[f"y{number}"], frozen[f"dx{number}"]
+        for theirs in (True, False):  # the elements that they kept, and dropped
+            done = np.zeros(x.size, bool)
+            for seed in range(60):
+                alike = ((dx != 0) == theirs) & (kernels.dropout_mask(x.size, rate, seed) == theirs)
+                ours = kernels.alpha_dropout(x, rate, seed)
+                np.testing.assert_allclose(ours[alike], y[alike], rtol=1e-12, atol=1e-14)
+                slope = kernels.alpha_dropout_backward(dy, rate, seed)
+                np.testing.assert_allclose(slope[alike], dx[alike], rtol=1e-12)
+                done |= alike
+            assert done.sum() == ((dx != 0) == theirs).sum() > 0
 
 
 def test_gaussian_dropout_spreads_as_dropout_does():
