@@ -80,6 +80,12 @@ class WhitenedLinear(Module):
             array = getattr(self, name)
             arrays.assign(array, np.ascontiguousarray(value, array.dtype))
 
+    @property
+    def refreshed(self):
+        """Whether U is another than that of a new layer."""
+        whitening = arrays.on_host(self.whitening)
+        return not np.array_equal(whitening, np.eye(len(whitening), dtype=whitening.dtype))
+
     def plain_weights(self):
         """Return W and b of y = W x + b, in float64: what a Linear of the same outputs has."""
         weight, whitening, shift, bias = (
@@ -98,11 +104,16 @@ class WhitenedLinear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}"
 
 
-def refresh_whitening(model, x, eps=1e-3):
-    """Refresh every WhitenedLinear of a model by its inputs for the data x (N, I); in place."""
+def _whitened(where, model):
     layers = [layer for layer in model.modules() if isinstance(layer, WhitenedLinear)]
     if not layers:
-        raise ValueError("refresh_whitening: the model has no WhitenedLinear, expected one")
+        raise ValueError(f"{where}: the model has no WhitenedLinear, expected one")
+    return layers
+
+
+def refresh_whitening(model, x, eps=1e-3):
+    """Refresh every WhitenedLinear of a model by its inputs for the data x (N, I); in place."""
+    layers = _whitened("refresh_whitening", model)
     x = prepare_inputs(x, model.dtype, "refresh_whitening")
     try:
         for layer in layers:
@@ -119,7 +130,8 @@ def refresh_whitening(model, x, eps=1e-3):
 class RefreshWhitening(Callback):
     """Refresh the WhitenedLinear layers of a model, by the data x, after every so many epochs.
 
-    Also before the first one. What an optimizer remembers of V (momentum) is left as it is.
+    Also before the first one, where none was refreshed yet; so a second fit goes on. What an
+    optimizer remembers of V (momentum) is left as it is.
     """
 
     def __init__(self, x, every=1, eps=1e-3):
@@ -128,8 +140,9 @@ class RefreshWhitening(Callback):
         self.x, self.every, self.eps = x, int(every), float(eps)
 
     def begin(self, fit):
-        refresh_whitening(fit.model, self.x, self.eps)
+        if not any(layer.refreshed for layer in _whitened("RefreshWhitening", fit.model)):
+            refresh_whitening(fit.model, self.x, self.eps)
 
     def end_epoch(self, fit):
-        if (fit.epoch + 1) % self.every == 0 and fit.epoch + 1 < fit.epochs:
+        if (fit.epoch + 1) % self.every == 0:
             refresh_whitening(fit.model, self.x, self.eps)

@@ -1,4 +1,4 @@
-"""Batch normalization where numbers are hard; running statistics; equality with PyTorch."""
+"""Batch normalization where numbers are hard, and of channels; PyTorch's is in test_norms.py."""
 
 import numpy as np
 import pytest
@@ -72,24 +72,6 @@ def test_relu_fused_is_relu_after():
     actual = kernels.batchnorm_backward(dy, x, gamma, mean, rstd, fused)
     for a, w in zip(actual, wanted, strict=True):
         np.testing.assert_array_equal(a, w)
-
-
-def test_batches_as_pytorch_keeps_them():
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(3)
-    layer = torch.nn.BatchNorm1d(5, eps=1e-3, momentum=0.3, dtype=torch.float64)
-    mean, var = np.zeros(5), np.ones(5)
-    ones, zeros = np.ones(5), np.zeros(5)
-    for rows in (2, 65, 130):
-        x = rng.standard_normal((rows, 5)) + 2
-        y, batch_mean, rstd = kernels.batchnorm(x, ones, zeros, 1e-3)
-        kernels.update_running(mean, var, batch_mean, rstd, rows, 0.3, 1e-3)
-        np.testing.assert_allclose(y, layer(torch.from_numpy(x)).detach().numpy(), atol=1e-12)
-    np.testing.assert_allclose(mean, layer.running_mean.numpy(), rtol=1e-12)
-    np.testing.assert_allclose(var, layer.running_var.numpy(), rtol=1e-12)
-    layer.eval()
-    y = kernels.batchnorm_inference(x, ones, zeros, mean, var, 1e-3)
-    np.testing.assert_allclose(y, layer(torch.from_numpy(x)).detach().numpy(), atol=1e-12)
 
 
 SHAPES = [
@@ -186,7 +168,7 @@ def test_the_layer_names_what_it_takes():
         ValueError, match=r"has shape \(4, 2, 3\), expected \(N, 3\) or \(N, 3, L\)"
     ):
         layer(np.ones((4, 2, 3), np.float32))
-    with pytest.raises(ValueError, match="the batch has 1 row"):
+    with pytest.raises(ValueError, match="the batch has 1 row.*mean is x and the deviation 0"):
         layer(np.ones((1, 3, 1), np.float32))
     assert layer(np.ones((1, 3, 2), np.float32)).shape == (1, 3, 2)
 
@@ -205,3 +187,54 @@ def test_batchnorm_errors(change, message):
     arguments = {"x": np.ones((4, 3)), "gamma": np.ones(3), "beta": np.ones(3)} | change
     with pytest.raises(ValueError, match=message):
         kernels.batchnorm(**arguments)
+
+
+def _strided(a):
+    wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype)
+    wide[..., ::2] = a
+    return wide[..., ::2]
+
+
+LAYOUTS = [np.asfortranarray, _strided, lambda a: a[::-1].copy()[::-1]]
+
+
+def _calls(x, dy, gamma, beta):
+    """Each operation on channels, with all that it takes but x-like arrays bound."""
+    _, mean, rstd = kernels.batchnorm(x, gamma, beta)
+    statistics = kernels.groupnorm(x, gamma, beta, 5)[1:]
+    return [
+        lambda x, dy: kernels.batchnorm(x, gamma, beta),
+        lambda x, dy: kernels.batchnorm_backward(dy, x, gamma, mean, rstd),
+        lambda x, dy: (kernels.batchnorm_inference(x, gamma, beta, mean, rstd),),
+        lambda x, dy: kernels.groupnorm(x, gamma, beta, 5),
+        lambda x, dy: kernels.groupnorm_backward(dy, x, gamma, *statistics),
+    ]
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_channels_replayed_and_in_any_layout(number):
+    """The table's rows try their largest test size, which is (N, C)."""
+    x, dy, gamma, beta = _drawn((7, 5, 33))
+    call = _calls(x, dy, gamma, beta)[number]
+    wanted = [a.copy() for a in call(x, dy)]
+    for change in LAYOUTS:
+        for actual, value in zip(call(change(x), change(dy)), wanted, strict=True):
+            np.testing.assert_array_equal(actual, value)
+    given = np.zeros_like(x), np.zeros_like(dy)
+    with kernels.record() as recording:
+        outputs = call(*given)
+    given[0][:], given[1][:] = x, dy
+    recording.replay()
+    for actual, value in zip(outputs, wanted, strict=True):
+        np.testing.assert_array_equal(actual, value)
+
+
+def test_the_layer_of_channels_in_a_strided_view():
+    x, dy, *_ = _drawn((7, 5, 33))
+    results = []
+    for change in (np.ascontiguousarray, _strided):
+        layer = nn.BatchNorm1d(5)
+        y, backward = layer.forward(change(x))
+        results.append([y, backward(change(dy)), layer.weight.grad, layer.running_var])
+    for actual, value in zip(*results, strict=True):
+        np.testing.assert_array_equal(actual, value)
