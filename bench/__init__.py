@@ -1,4 +1,23 @@
-"""Speed, measured: one table of workloads (tests read it too), one engine, the README's table."""
+"""Speed, measured: one table of workloads, which tests read too, one engine, pages for people.
+
+`python -m bench --help` lists the commands. What lies where:
+
+    the table           workloads/ (a row for each operation, programs), cases (a row at a size),
+                        answers (is it right?), ulp, machine_code (is it vectorised?), memory
+    the engine          measuring (interleaved slices, intervals), sides (calls recorded), peers,
+                        roofs (the machine's ceilings), figures (of one case), metrics (of a
+                        workload, in one process), forked, cold (import, first fit), surveys (over
+                        sizes, threads, noise)
+    the README's table  rows, kernel_rows, step_rows, steps, step_peers, report
+    commits             commits (unpacked, loaded beside ours), comparing, gate, accepted.toml
+    asv                 asv_benchmarks (what it tracks), asv_runs (starts it), asv_plugin (makes its
+                        site work without a network), history, site/
+    pages               stored (results/), report_page, report_tables, pictures
+    commands            commands (the registry), command_*, gate, alone (one at a time), showing
+    a GPU               gpu_check: python -m bench.gpu_check, in processes of gpu_worker
+
+The rule: importing a module costs nothing heavy, and asv imports them all.
+"""
 
 import glob
 import os

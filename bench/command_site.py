@@ -185,7 +185,7 @@ COMMANDS = [
         _report_arguments,
         (
             ("report", "the page from figures that are kept"),
-            ("report --measure", "measure everything first: some ten minutes"),
+            ("report --measure", "measure everything first: half an hour"),
             ("report --measure softmax", "measure what bears that name, then write the page"),
         ),
     ),

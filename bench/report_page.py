@@ -81,10 +81,7 @@ def _cards(results):
     fit = cases.get("first fit, filled cache", {}).get("value")
     if fit:
         cards.append((amount(fit, "s"), "first fit of a process"))
-    noise = results.get("noise", {}).get("run against run")
-    if noise:
-        told = "noise floor: 19 of 20 ratios come out so again in another run"
-        cards.append((f"± {100 * noise['most']:.2g} %", told))
+    cards += _noise_card(results.get("noise", {}))
     shown = "".join(f'<div class="card"><b>{b}</b><span>{s}</span></div>' for b, s in cards)
     return f'<div class="cards">{shown}</div>'
 
@@ -150,8 +147,22 @@ def _noise(results):
     noise = results.get("noise", {}).get("A against A")
     if not noise:
         return ""
-    off = max(abs(noise["low"] - 1), abs(noise["high"] - 1))
-    return f"There a kernel timed against itself is within {100 * off:.1g} % of 1."
+    return f"There a kernel timed against itself is within {_itself(noise):.1g} % of 1."
+
+
+def _itself(noise):
+    return 100 * max(abs(noise["low"] - 1), abs(noise["high"] - 1))
+
+
+def _noise_card(noise):
+    """How far the same figure may lie off in another run; or at least in this one."""
+    if "run against run" in noise:
+        told = "noise floor: 19 of 20 ratios come out so again in another run"
+        return [(f"± {100 * noise['run against run']['most']:.2g} %", told)]
+    if "A against A" in noise:
+        told = "noise floor: a kernel against itself"
+        return [(f"± {_itself(noise['A against A']):.1g} %", told)]
+    return []
 
 
 def _curves(results):
@@ -219,11 +230,16 @@ def _gpus(results):
     for figures in stored.gpu_results().values():
         device = figures.get("device", {}).get("name", "GPU")
         versions = ", ".join(f"{n} {v}" for n, v in figures.get("versions", {}).items())
+        counts = ", ".join(f"{count} {status}" for status, count in figures["summary"].items())
+        about = "; ".join(filter(None, [versions, str(figures.get("date", "")), counts]))
         parts.append(
-            f"<h3>{escape(device)}</h3><p class='soft'>{escape(versions)}; "
-            f"{escape(str(figures.get('date', '')))}</p>{gpu_table(figures)}"
+            f"<h3>{escape(device)}</h3><p class='soft'>{escape(about)}</p>{gpu_table(figures)}"
         )
-    return _section("GPU", "What bench.gpu_check found.", *parts) if parts else ""
+    told = (
+        "What python -m bench.gpu_check found: every kernel against its reference (right ones are "
+        "counted, not listed), recorded steps, a training run, speeds."
+    )
+    return _section("GPU", told, *parts) if parts else ""
 
 
 PARTS = (

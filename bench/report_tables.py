@@ -136,16 +136,16 @@ def cold_table(subjects, most=12):
 
 
 def gpu_table(figures):
-    """One line for each check of a GPU that has figures of speed."""
+    """One line for each check of a GPU, but for the values that are right; errors in words."""
     rows = []
     for name, check in figures.get("checks", {}).items():
-        told = check.get("figures", {})
-        if check.get("section") == "values" and check.get("status") == "passed":
-            continue
-        text = ", ".join(f"{key} {_short(value)}" for key, value in told.items())
         status = check.get("status", "")
+        if check.get("section") == "values" and status == "passed":
+            continue
+        told = [f"{key} {_short(value)}" for key, value in check.get("figures", {}).items()]
+        text = ", ".join([*check.get("error", ()), *told])
         rows.append([f"<th>{escape(name)}</th>", cell(status, status.replace(" ", "")), cell(text)])
-    return table(["", "", "figures"], rows)
+    return table(["", "", "figures"], rows) if rows else ""
 
 
 def _short(value):

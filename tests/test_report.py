@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from bench import asv_plugin, commands, history, report_page, report_tables, stored, surveys
+from bench import (
+    asv_plugin,
+    commands,
+    gpu_check,
+    history,
+    report_page,
+    report_tables,
+    stored,
+    surveys,
+)
 from bench.pictures import exponent
 
 ROOT = Path(__file__).parent.parent
@@ -110,10 +119,15 @@ def test_the_kept_results_make_a_page_under_a_megabyte():
 def test_gpu_results_appear(results):
     checks = {"matmul speed": {"section": "speeds", "status": "passed", "figures": {"tflops": 9.5}}}
     checks["gelu"] = {"section": "values", "status": "passed", "figures": {"error": 0.1}}
+    checks["relu"] = {"section": "values", "status": "failed", "error": ["off by <3>"]}
+    checks["fit"] = {"section": "steps", "status": "not run"}
     found = {"device": {"name": "A GPU"}, "versions": {"numba": "1"}, "checks": checks}
-    (results / "gpu-a.json").write_text(json.dumps(found))
+    found["summary"] = {"passed": 2, "failed": 1, "not run": 1}
+    gpu_check.write(results / gpu_check.default_path(found).name, found)
     page = report_page.page()
-    assert "A GPU" in page and "tflops 9.5" in page
+    assert "<h3>A GPU</h3>" in page and "2 passed, 1 failed, 1 not run" in page
+    assert "tflops 9.5" in page and "off by &lt;3&gt;" in page
+    assert '<td class="failed">failed</td>' in page and '<td class="notrun">not run</td>' in page
     assert "<th>gelu</th>" not in page
 
 
