@@ -4,6 +4,7 @@ The rule: the checkout is only read. A commit is unpacked once into the user's c
 its machine code beside it, so that no commit ever runs another's.
 """
 
+import contextlib
 import difflib
 import importlib.util
 import io
@@ -134,8 +135,11 @@ def load(chosen, suffix=""):
     numba.config.CACHE_DIR = str(chosen.code)
     try:
         spec.loader.exec_module(package)
+        for part in (package.kernels, package.nn):  # found lazily, and would be cached elsewhere
+            for public in part.__all__:
+                with contextlib.suppress(ImportError):  # of an extra that is not installed
+                    getattr(part, public)
         package.kernels.caching.cache_folder()  # remembers it
-        package.nn  # noqa: B018, found lazily
     except BaseException:
         del sys.modules[name]
         raise

@@ -111,7 +111,7 @@ def training_step(net, target="cpu", package=None):
     made, put = model(net, package), np.asarray
     if target != "cpu":
         made = made.to(target)
-        put = partial(kernels.arrays.put, made.anchor)
+        put = partial(import_module(".kernels.arrays", name).put, made.anchor)
     x, labels, order = map(put, net.data())
     order, n = order.reshape(-1), net.batch
     batch, targets = put(np.empty((n, x.shape[1]), np.float32)), put(np.empty(n, np.int64))

@@ -13,12 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..kernels import arrays
-from .augmentation import Augmentation
 from .callbacks import make_callbacks
-from .checkpoints import Checkpoint
-from .checkpoints import resume as go_on
-from .compositions import Compose
-from .full_batch import FullBatchTrainer
 from .history import History
 from .inference import evaluate, prepare_inputs
 from .losses import check_model, make_loss, prepare_targets
@@ -88,6 +83,8 @@ def fit(
     if isinstance(schedule, ReduceLROnPlateau):
         callbacks.append(schedule)
     if checkpoint is not None:
+        from .checkpoints import Checkpoint
+
         callbacks.append(Checkpoint(checkpoint, every))
     options = {
         "epochs": epochs, "batch_size": batch_size, "clip_norm": clip_norm,
@@ -95,11 +92,18 @@ def fit(
         "callbacks": callbacks, "seed": seed, "validation": validation, "class_weight": classes,
     }  # fmt: skip
     optimizer = make_optimizer(optimizer, model)
-    train = FullBatchTrainer if optimizer.full_batch else Trainer
+    train = _full_batch() if optimizer.full_batch else Trainer
     trainer = train(model, loss, optimizer, (x, y, weights), options)
     if resume is not None and checkpoint is not None and not Path(resume).exists():
         resume = None if Path(resume) == Path(checkpoint) else resume
     return _run(trainer, schedule, progress, resume)
+
+
+def _full_batch():
+    """Return the trainer of optimizers that want a closure; few fits need it."""
+    from .full_batch import FullBatchTrainer
+
+    return FullBatchTrainer
 
 
 def _run(trainer, schedule, progress, resume):
@@ -108,7 +112,11 @@ def _run(trainer, schedule, progress, resume):
     _begin_schedule(trainer, schedule)
     for callback in trainer.callbacks:
         callback.begin(trainer)
-    first = 0 if resume is None else go_on(trainer, resume)
+    first = 0
+    if resume is not None:
+        from .checkpoints import resume as go_on
+
+        first = go_on(trainer, resume)
     bar = Progress(trainer.epochs, trainer.rows, progress)
     try:
         for epoch in range(first, trainer.epochs):
@@ -173,8 +181,13 @@ def _augmentations(augment):
         if isinstance(one, type) or not hasattr(one, "apply"):
             kind = one.__name__ if isinstance(one, type) else type(one).__name__
             raise TypeError(f"fit: augment is a {kind}, expected an Augmentation")
-    several = len(augment) > 1 and all(isinstance(one, Augmentation) for one in augment)
-    return [Compose(*augment)] if several else augment  # movements then take one resampling
+    if len(augment) < 2:
+        return augment
+    from .augmentation import Augmentation
+    from .compositions import Compose
+
+    own = all(isinstance(one, Augmentation) for one in augment)
+    return [Compose(*augment)] if own else augment  # movements then take one resampling
 
 
 def _check_numbers(epochs, batch_size, clip_norm, clip_value, schedule, seed):

@@ -105,8 +105,8 @@ def test_an_edited_helper_in_another_file_of_the_package_is_seen(tmp_path):
         "from .elementwise import elementwise\nfrom .helper import helper\n\n\n"
         "@elementwise\ndef two_times_two(x):\n    return helper(helper(x))\n"
     )
-    with (package / "kernels" / "__init__.py").open("a") as file:
-        file.write("\nfrom .caller import two_times_two  # noqa\n")
+    with (package / "kernels" / "__init__.pyi").open("a") as file:
+        file.write("\nfrom .caller import two_times_two\n")
     env = {"PYTHONPATH": str(package.parent), "PYTHONSAFEPATH": "1"}
     where, before = run(code, tmp_path, **env)
     assert str(package) in where

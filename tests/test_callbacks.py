@@ -8,6 +8,7 @@ import pytest
 
 from fonio import kernels, nn
 from fonio.kernels import set_num_threads
+from fonio.nn.replay import advance
 from tests.test_training import blobs, net, quiet_fit, weights
 
 
@@ -46,7 +47,7 @@ class Counter(nn.Callback):
         kernels.multiply(fit.optimizer.grads, half, out=fit.optimizer.grads)
 
     def after_step(self, fit):
-        nn.replay.advance(1, self.steps, 1)
+        advance(1, self.steps, 1)
 
     def state(self):
         return [self.steps]
