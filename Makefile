@@ -4,11 +4,12 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3
 IN := .venv/bin/python
 
-.PHONY: help demo test lint bench gate clean
+.PHONY: help demo gallery test lint bench gate clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train on a small data set and show what the library does (a minute)"
+	@echo "make gallery run every example in full and write docs/gallery.md (MNIST in \$$FONIO_DATA)"
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff check, ruff format --check, pyright"
 	@echo "make bench   measure every kernel against the machine and its peers"
@@ -17,6 +18,9 @@ help:
 
 demo: .venv/core
 	$(IN) examples/demo.py
+
+gallery: .venv/dev
+	$(IN) examples/make_gallery.py
 
 test: .venv/dev
 	$(IN) -m pytest

@@ -47,11 +47,16 @@ def entry(name, card):
         f"![{card.title}](gallery/{name}.png)\n",
         f"{source}. {card.setting} [`examples/{name}.py`](../examples/{name}.py)\n",
         f"| published | ours ({seeds}) |\n|---|---|",
-        f"| {card.published} | {found['says']} |\n".replace("\n\n", "<br>"),
+        f"| {cell(card.published)} | {cell(found['says'])} |\n",
         *held,
         *failed,
         "",
     ]
+
+
+def cell(text):
+    """Return a text as a cell of a table: |x| would end it."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def main():
