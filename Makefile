@@ -23,7 +23,7 @@ gallery: .venv/dev
 	$(IN) examples/make_gallery.py
 
 test: .venv/dev
-	$(IN) -m pytest
+	$(IN) -m pytest --numprocesses auto --dist loadgroup
 
 lint: .venv/dev
 	$(IN) -m ruff check .

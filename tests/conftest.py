@@ -32,13 +32,48 @@ def data_folder():
     return folder
 
 
+# files whose tests share what costs much to make: one worker takes them all
+TOGETHER = {
+    "test_accuracy",
+    "test_bench_ab",
+    "test_bounds",
+    "test_cuda",
+    "test_package",
+    "test_plots",
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Keep tests that share something together, where several workers run them."""
+    for item in items:
+        if item.path.stem in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 _compiled = set()  # (CUDA kernel, compute capability)
+_emulated = set()
 
 
 @pytest.fixture
 def compiled_kernels():
     """The CUDA kernels compiled so far, for the line at the end of a run."""
     return _compiled
+
+
+def pytest_sessionfinish(session):
+    """Let a worker tell which CUDA kernels it proved."""
+    if _compiled and hasattr(session.config, "workeroutput"):
+        from tests.cuda.launched import emulated
+
+        session.config.workeroutput["cuda"] = [sorted(_compiled), sorted(emulated)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over what a worker proved."""
+    compiled, emulated = getattr(node, "workeroutput", {}).get("cuda", ((), ()))
+    _compiled.update((name, tuple(capability)) for name, capability in compiled)
+    _emulated.update(emulated)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -49,6 +84,7 @@ def pytest_terminal_summary(terminalreporter):
 
     kernels, architectures = {name for name, _ in _compiled}, {cc for _, cc in _compiled}
     names = ", ".join("sm_" + "".join(map(str, cc)) for cc in sorted(architectures))
+    count = len(_emulated | emulated)
     terminalreporter.write_line(
-        f"CUDA: {len(kernels)} kernels compiled for {names}; {len(emulated)} emulated"
+        f"CUDA: {len(kernels)} kernels compiled for {names}; {count} emulated"
     )
