@@ -37,7 +37,6 @@ _WARPS = """
     put_segments _fold_channels _end_channels _end_channels_backward find_factor sum_squares
     _sum_products _end_product _pull_rows _shorten_rows tally_hits _observe_update _lay_out
     _connect
-    differentiate_rows differentiate_segments differentiate_units
 """
 _THREADS = """
     _sum _add_chunks _end_moments _end_forward _value_of_line _end_backward _value_of_slope _repeat
@@ -52,6 +51,7 @@ _THREADS = """
     end_products _product _end_power _end_power_backward _apply_power
     _share_out _centre _divide _release _uncentre count_batch
 """
+_SEGMENTS = "normalize_segments differentiate_rows differentiate_segments differentiate_units"
 _NEEDS_NO_SHUFFLE = {"_lay_out", "put_segments", "weigh_samples"}
 
 KERNELS = {
@@ -61,7 +61,7 @@ KERNELS = {
     "tally_loss": Row(64, double=True),  # the sum of an epoch
     **{name: Row(64, double=True) for name in ("_plan_nadam", "_plan_radam")},  # ρ∞ - ... cancels
     "_observe": Row(96, SHUFFLED),
-    "normalize_segments": Row(96, SHUFFLED),
+    **{name: Row(96, SHUFFLED) for name in _SEGMENTS.split()},
     "measure_chunks": Row(80),
     "_measure_gradients": Row(80),
     "_collect": Row(80),
