@@ -2,7 +2,8 @@
 
 asv forks a process for each benchmark and each of its parameters. The first one of a workload
 measures all of it and leaves the figures in a file, from which the others only pick theirs. What
-is forked has the imports behind it and nothing compiled. All figures are better when lower: asv
+is forked has the imports behind it and nothing compiled: so are first calls timed; the rest by a
+fork of a process that holds all that measurements share. All figures are better when lower: asv
 takes what rises for a regression.
 
 The rule: a benchmark is named FAMILY.WORKLOAD.track_METRIC, whatever the commit. What a commit
@@ -15,12 +16,22 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import UNDER_ASV
-from .metrics import REFERENCE, VERSION, ends, first_calls, measure, prepare, subjects
+from .forked import Nursery
+from .metrics import (
+    REFERENCE,
+    VERSION,
+    ends,
+    find_roofs_compiled,
+    first_calls,
+    measure,
+    subjects,
+    warm_up,
+)
 
 VECTORISED = ("elementary", "activations", "arithmetic")  # families of formulas over elements
 SECONDS = 0.1  # for one size
@@ -146,15 +157,33 @@ def _measured(subject):
     """Measure a subject; {} where this commit lacks it."""
     try:
         first = first_calls(subject) if subject.workload else {}
-        with all_machine_code():
-            found = measure(subject, SECONDS, cold=False, reference=REFERENCE) | first
+        found = NURSERY.result(subject.name) if NURSERY else _by_name(subject.name)
     except (ImportError, AttributeError, TypeError) as error:
         print(f"{subject.name}: not at this commit: {error}")
         return {}
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {error}"}
-    wrong = [size["wrong"] for size in found["sizes"].values() if "wrong" in size]
-    return {"failed": wrong[0]} if wrong else found
+    wrong = [size["wrong"] for size in found.get("sizes", {}).values() if "wrong" in size]
+    return {"failed": wrong[0]} if wrong else found and found | first
+
+
+def _by_name(name):
+    """Measure all but the first calls, in this process."""
+    find_roofs_compiled()
+    (subject,) = (s for s in map(ends, subjects(absent=True)) if s.name == name)
+    try:
+        with all_machine_code():
+            return measure(subject, SECONDS, cold=False, reference=REFERENCE)
+    except (ImportError, AttributeError, TypeError) as error:
+        print(f"{name}: not at this commit: {error}")
+        return {}
+
+
+def _warm():
+    """Load what every measurement needs; a commit that lacks some of it does so later or not."""
+    find_roofs_compiled()
+    with all_machine_code(), suppress(Exception):
+        warm_up()
 
 
 @contextmanager
@@ -242,7 +271,8 @@ def _hasten(runner):
 
 MADE = _make_all()
 globals().update(MADE)
-if UNDER_ASV:
-    prepare()
-    if "asv_runner.run" in sys.modules:
-        _hasten(sys.modules["asv_runner.run"])
+NURSERY = None
+if UNDER_ASV and "run_server" in sys.argv:  # the process that asv forks all others from
+    NURSERY = Nursery(_warm, _by_name)
+if UNDER_ASV and "asv_runner.run" in sys.modules:
+    _hasten(sys.modules["asv_runner.run"])

@@ -120,14 +120,29 @@ def against(case, reference, seconds=0.25):
     return asdict(compare(sides, seconds, case.slice_seconds, packages=(other,)).ratios["fonio"])
 
 
-def prepare():
-    """Import what processes to be forked share: SciPy's functions and the roofs.
+def warm_up(elements=1 << 20):
+    """Load what measurements share: SciPy, the roofs, the reference commit, what replays launches.
 
-    Not the reference commit: another fonio known to Numba makes a first call 15 % longer.
+    Not before a first call is timed: another fonio known to Numba makes it 15 % longer.
     """
-    find_roofs_compiled()
+    import numpy as np
+
+    import fonio
+
+    from . import roofs
+    from .commits import commit, load
+    from .measuring import compare
+    from .sides import recorded
+
     with suppress(ImportError):  # references alone call it, and say so where it is missing
         import scipy.special  # noqa: F401
+    roofs.side(1 << 20, 1 << 20)
+    roofs.forget()
+    x, y = np.ones(elements, np.float32), np.empty(elements, np.float32)
+    for package in (fonio, load(commit(REFERENCE))):
+        package.kernels.set_num_threads(1)  # threads would not survive a fork
+        side = recorded(partial(package.kernels.relu, x, out=y), package=package)
+        compare({"relu": side}, 0.01, packages=(package,))
 
 
 def find_roofs_compiled():

@@ -269,6 +269,12 @@ def arguments(case):
     }
 
 
+def forget():
+    """Measure anew from here on."""
+    _peak.cache_clear()
+    _bandwidths.cache_clear()
+
+
 def machine():
     """Return peaks and bandwidths by level: {"float32": flops/s, ..., "L1": bytes/s, ...}."""
     return dict(ceilings())

@@ -224,3 +224,28 @@ def test_figures_are_stored_short():
     assert rounded({"a": [1.23456789, 2], "b": math.nan}) == {"a": [1.235, 2], "b": None}
     stored = {"cases": {"exp 3": {"ulp": 0.5}}, "machine": {"cores": 2}}
     assert json.loads(compact(stored)) == stored
+
+
+def test_a_nursery_prepares_once_and_forks_for_each_task():
+    code = (
+        "import os; from bench.forked import Nursery\n"
+        "found = []\n"
+        "def work(task):\n"
+        "    if task == 'die': os._exit(3)\n"
+        "    if task == 'fail': raise ValueError('wrong')\n"
+        "    found.append(task); return [*found, os.getpid()]\n"
+        "nursery = Nursery(lambda: found.append('prepared'), work)\n"
+        "first, second = nursery.result('a'), nursery.result('b')\n"
+        "assert first[:-1] == ['prepared', 'a'] and second[:-1] == ['prepared', 'b']\n"
+        "assert len({first[-1], second[-1], os.getpid()}) == 3 and not found\n"
+        "for task in ('die', 'fail'):\n"
+        "    try: nursery.result(task)\n"
+        "    except RuntimeError as error: print(error)\n"
+        "print(nursery.result('c')[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.stdout.splitlines() == [
+        *("a process died, with status 3", "ValueError: wrong", "c"),
+    ], done.stderr
