@@ -62,8 +62,12 @@ def run(quick):
         "batchnorm is worse at batch 2 than at 16, over three times": (
             (batch / found["batchnorm", 16]).above(3)
         ),
-        "at batch 2 layernorm is better than batchnorm": layer.below(batch),
-        "and at batch 1 too": found["layernorm", 1].below(batch),
+        "at batch 2 layernorm and power norm are better than batchnorm": (
+            layer.below(batch) and found["power norm", 2].below(batch)
+        ),
+        "and at batch 1 too": all(
+            found[name, 1].below(batch) for name in ("layernorm", "power norm")
+        ),
     }
     numbers = {f"{name}, batch {size}": spread for (name, size), spread in found.items()}
 
@@ -77,6 +81,9 @@ def run(quick):
             )  # fmt: skip
         axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="test error, %")
         axes.set_xticks(SIZES, map(str, SIZES))
+        axes.set_yticks([1, 2, 5, 10, 20, 40], ["1", "2", "5", "10", "20", "40"])
+        axes.set_ylim(0.9 * min(spread.mean - spread.sd for spread in found.values()), 60)
+        axes.text(1, 38, " batchnorm at 1:\n refused", color=COLOURS[1])
         axes.minorticks_off()
         axes.legend()
 
