@@ -48,7 +48,7 @@ def test_error(norm, everything, std, seed, epochs):
 def run(quick):
     """Return the errors for each net, drawing and spread."""
     stds = [0.001, 0.2, 1, 10] if quick else np.logspace(-3, 1, 13).round(5).tolist()
-    epochs = 120 if quick else 250
+    epochs = 80 if quick else 250
     kinds = {"plain": (False, False), "batchnorm": (True, False), "batchnorm, all": (True, True)}
     settings = [(*kind, std) for kind in kinds.values() for std in stds]
     found = sweep(lambda *setting: test_error(*setting, epochs), settings)

@@ -58,7 +58,7 @@ def draw(figure, curves):
     for axes, key in zip(above.subplots(3, 4).flat, GRID, strict=True):
         reach = {"Sigmoid": (0, 1), "Tanh": (-1, 1), "ReLU": (0, 3)}[key[0]]
         for layer, h in enumerate(signals(*key, 0)):
-            axes.hist(h, 60, reach, density=True, histtype="step", label=f"layer {layer + 1}")
+            axes.hist(h, 60, range=reach, density=True, histtype="step", label=f"layer {layer + 1}")
         axes.set(title=", ".join(key), yscale="log", ylim=(1e-3, 100))
     axes.legend(fontsize=7)
     axes = below.subplots()

@@ -56,7 +56,7 @@ def excess(rate, size, seed, steps):
 def run(quick):
     """Measure the excess of each rate and batch, and divide it by the noise scale."""
     settings = [(rate, size) for rate in RATES for size in SIZES]
-    steps = 1000 if quick else 4000
+    steps = 700 if quick else 4000
     found = sweep(lambda rate, size, seed: excess(rate, size, seed, steps), settings)
     per = {key: found[key] / (key[0] * 1437 / key[1]) for key in settings}
     small = [per[rate, size] for rate in RATES for size in SIZES[:3]]
