@@ -118,3 +118,26 @@ def test_the_gain_of_propagated_normalization_keeps_gradients():
 def test_a_weight_norm_wraps_a_linear():
     with pytest.raises(TypeError, match="WeightNorm: linear is a ReLU, expected a Linear"):
         nn.WeightNorm(nn.ReLU())
+
+
+ALWAYS = ("GroupNorm", "NormPropLinear")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in SMALL],
+)
+def test_steps_on_cuda_are_those_of_the_cpu(name):
+    pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
+    from fonio.kernels import device
+    from tests.cuda.device import EmulatedDevice
+
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(5, 4)).astype(np.float32), rng.integers(0, 3, 5)
+    losses = []
+    with device.use(EmulatedDevice()):
+        for place in ("cpu", "cuda"):
+            model = small_net(name).to(place)
+            step = nn.step(model, "cross_entropy", nn.SGD(model.parameters(), lr=0.1), 5)
+            losses.append([step(x, y) for _ in range(3)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
