@@ -78,14 +78,15 @@ def run(quick):
     }
 
     def draw(figure):
-        for normed, axes in zip((False, True), figure.subplots(1, 2, sharey=True), strict=True):
+        panels = figure.subplots(1, 2, sharey=True)
+        for normed, axes in enumerate(panels):
             for order in ORDERS:
                 curve(axes, range(1, 16), found[normed, False, order], label=order)
             curve(axes, range(1, 16), found[normed, True, "shuffled"], label="shuffled, dropout")
-            axes.set(yscale="log", xlabel="epoch", title="batchnorm" if normed else "without")
+            axes.set(yscale="log", xlabel="epoch", title=f"with{'' if normed else 'out'} batchnorm")
             axes.set_yticks([1, 3, 10, 30, 90], ["1", "3", "10", "30", "90"])
-        axes.set_ylabel("test error, %")
-        axes.legend(loc="center right")
+        panels[0].set_ylabel("test error, %")
+        panels[1].legend(loc="center right")
 
     return Finding(says, claims, numbers, draw)
 
