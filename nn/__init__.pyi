@@ -17,8 +17,8 @@ from .activations import PReLU as PReLU
 from .activations import QuickGELU as QuickGELU
 from .activations import ReLU as ReLU
 from .activations import ReLU6 as ReLU6
-from .activations import SiLU as SiLU
 from .activations import Sigmoid as Sigmoid
+from .activations import SiLU as SiLU
 from .activations import Softmax as Softmax
 from .activations import Softplus as Softplus
 from .activations import Softsign as Softsign

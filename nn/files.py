@@ -25,9 +25,15 @@ def save(model, path):
     Other programs read its tensors under PyTorch's names. A model of layers that fonio does not
     know is saved too; `load` must then be given their classes.
     """
+    save_with(model, path, {})
+
+
+def save_with(model, path, more):
+    """Save a model, and strings of one's own (not named as the model's) in the header."""
     if not isinstance(model, Module):
         raise TypeError(f"save: model is a {type(model).__name__}, expected a Module")
     told = {
+        **more,
         "format": FORMAT,
         "version": str(VERSION),
         "model": json.dumps(describe(model)),
