@@ -56,6 +56,27 @@ def test_page_is_up_to_date():
     assert text == make_gallery.page(), "python examples/make_gallery.py --page"
 
 
+def test_make_gallery_writes_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "PAGE", tmp_path / "gallery.md")
+    monkeypatch.setattr(sys, "argv", ["make_gallery.py", "--page"])
+    with pytest.raises(SystemExit) as stop:
+        make_gallery.main()
+    assert stop.value.code == 0
+    assert gallery.PAGE.read_text(encoding="utf-8") == make_gallery.page()
+
+
+def test_page_tells_what_did_not_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "FOLDER", tmp_path)
+    found = gallery.Finding(
+        "|x| is 2.", {"sure": True, "unsure": False}, {"n": gallery.Spread([1, 2, 3])}, print
+    )
+    gallery.write_results(found, tmp_path / "some.json")
+    card = gallery.Card("Title", gallery.SECTIONS[0], "000", "", "None.", "Nothing.")
+    text = "\n".join(make_gallery.entry("some", card))
+    assert "\\|x\\| is 2." in text and "3 seeds" in text
+    assert "- sure" in text and "- not held: unsure" in text
+
+
 def test_margin_is_two_standard_deviations():
     low, high = gallery.Spread([0.9, 1.0, 1.1]), gallery.Spread([1.25, 1.25, 1.25])
     assert low.below(high) and high.above(low) and low.below(1.21)
