@@ -50,7 +50,7 @@ FOLDER = PAGE.with_suffix("")
 OTHERS = {"gallery", "make_gallery", "demo"}  # files beside the examples that are none
 SECTIONS = (
     *("Depth and activations", "Initialisation", "Normalization", "Dropout", "Optimization"),
-    *("Regularisation and data", "Growing, pruning, transfer"),
+    *("Regularisation and data", "Growing, pruning, transfer", "Inside Numba code"),
 )
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 STYLE = {
