@@ -122,8 +122,13 @@ def _torch_inference(x, gamma, beta, mean, var, eps):
     return partial(torch.nn.functional.batch_norm, x, mean, var, gamma, beta, False, 0.1, eps)
 
 
-def _once(arrays):
-    return lambda size, itemsize: arrays * itemsize * int(np.prod(size))
+def _once(arrays, columns=0, rows=0):
+    """Traffic of so many whole arrays, lines of columns and lines of rows."""
+
+    def traffic(size, itemsize):
+        return itemsize * (arrays * int(np.prod(size)) + columns * size[1] + rows * size[0])
+
+    return traffic
 
 
 register(

@@ -148,7 +148,7 @@ for _name, _centred in (("weightnorm", False), ("centered_weightnorm", True)):
             test_sizes=(*EMPTY, *_sizes),
             peers={"torch": partial(_torch_weightnorm, _centred)},
             flops=lambda *size: 3 * int(np.prod(size)),
-            bytes=_once(2),
+            bytes=_once(2, rows=1),
             in_place=(0,),
         ),
         Workload(
@@ -162,7 +162,7 @@ for _name, _centred in (("weightnorm", False), ("centered_weightnorm", True)):
             test_sizes=(*EMPTY, *_sizes),
             peers={"torch": partial(_torch_weightnorm_backward, _centred)},
             flops=lambda *size: 8 * int(np.prod(size)),
-            bytes=_once(3),
+            bytes=_once(3, rows=2),
         ),
     )
 
@@ -176,7 +176,7 @@ register(
         sizes=((64, 256), (1_000_000,)),
         test_sizes=((0,), (1,), (33, 5), (3, 17, 5)),
         flops=lambda *size: 2 * int(np.prod(size)),
-        bytes=_once(2),
+        bytes=lambda size, itemsize: 2 * itemsize * int(np.prod(size)),
         in_place=(0,),
     ),
     Workload(
@@ -188,7 +188,7 @@ register(
         sizes=FLAT,
         test_sizes=ODD,
         flops=lambda *size: 6 * int(np.prod(size)),
-        bytes=_once(2),
+        bytes=_once(2, columns=5),
         nan=False,
     ),
     Workload(
@@ -200,7 +200,7 @@ register(
         sizes=FLAT,
         test_sizes=ODD,
         flops=lambda *size: 6 * int(np.prod(size)),
-        bytes=_once(3),
+        bytes=_once(3, columns=6),
         nan=False,
     ),
     Workload(

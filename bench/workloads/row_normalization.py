@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from .normalization import EPS, _double, _once, _row, _x
+from .normalization import EPS, _double, _row, _x
 from .table import Workload, kernels, register
 
 FLAT = ((1024, 512), (64, 64), (100, 32))
@@ -174,9 +174,20 @@ def _flops(*size):
     return 8 * int(np.prod(size))
 
 
+def _traffic(name, whole, columns):
+    """Whole arrays, lines of columns, and the statistics of each row's groups."""
+    statistics = 1 if name == "rmsnorm" else 2
+    groups = {"groupnorm": _groups, "instancenorm": lambda size: size[1]}.get(name, lambda size: 1)
+    return lambda size, itemsize: (
+        itemsize
+        * (whole * int(np.prod(size)) + columns * size[1] + statistics * size[0] * groups(size))
+    )
+
+
 def _register(name, forward, backward, peer, sizes, test_sizes):
     """Register a normalization and its backward; `forward` is its (reference, inputs)."""
     reference, inputs = forward
+    parameters = 1 if name == "rmsnorm" else 2
     common = {"group": "normalization", "sizes": sizes, "flops": _flops}
     register(
         Workload(
@@ -186,7 +197,7 @@ def _register(name, forward, backward, peer, sizes, test_sizes):
             inputs=inputs,
             test_sizes=(*(EMPTY if sizes[0] is FLAT[0] else ()), *test_sizes),
             peers={"torch": peer},
-            bytes=_once(2),
+            bytes=_traffic(name, 2, parameters),
             **common,
         ),
         Workload(
@@ -197,7 +208,7 @@ def _register(name, forward, backward, peer, sizes, test_sizes):
             forward=partial(_forward_of, name),
             test_sizes=test_sizes,
             peers={"torch": partial(_torch_backward, name)},
-            bytes=_once(3),
+            bytes=_traffic(name, 3, 1 + parameters),
             **common,
         ),
     )
