@@ -86,7 +86,7 @@ def run(quick):
             axes.set(yscale="log", xlabel="epoch", title=f"with{'' if normed else 'out'} batchnorm")
             axes.set_yticks([1, 3, 10, 30, 90], ["1", "3", "10", "30", "90"])
         panels[0].set_ylabel("test error, %")
-        panels[1].legend(loc="center right")
+        panels[1].legend(loc=(0.55, 0.45))
 
     return Finding(says, claims, numbers, draw)
 

@@ -64,8 +64,8 @@ def draw(figure, curves):
     axes = below.subplots()
     for key, curve in curves.items():
         axes.plot(curve.mean, label=", ".join(key))
-    axes.set(xlabel="iteration", ylabel="training loss", ylim=(0, 5))
-    axes.legend()
+    axes.set(xlabel="iteration", ylabel="training loss", yscale="log")
+    axes.legend(ncols=4, loc="upper right")
 
 
 def run(quick):
