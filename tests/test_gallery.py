@@ -51,6 +51,10 @@ def test_full_run_held_over_three_seeds(name):
     assert (gallery.FOLDER / f"{name}.png").exists()
 
 
+def test_every_example_is_on_the_page():
+    assert IN_FULL == NAMES, "run the others in full: python examples/make_gallery.py NAME"
+
+
 def test_page_is_up_to_date():
     text = gallery.PAGE.read_text(encoding="utf-8")
     assert text == make_gallery.page(), "python examples/make_gallery.py --page"
