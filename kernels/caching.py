@@ -16,7 +16,12 @@ import types
 import warnings
 
 from numba import config, njit
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    _CacheLocator,
+)
 from numba.core.registry import CPUDispatcher
 
 from .compiling import Compiler, EntryCompiler, InnerCompiler
@@ -220,6 +225,20 @@ class _CacheImpl(CompileResultCacheImpl):
     _locator_classes = [_Locator]
 
 
+class _File(IndexDataCacheFile):
+    """The machine code of a function on disk, a file for each signature, named by that.
+
+    Numba counts the files: two processes that write at once take the same number, and the index of
+    one names the code of the other.
+    """
+
+    def save(self, key, data):
+        number = int(hashlib.sha256(repr(key).encode()).hexdigest()[:12], 16)
+        name = self._data_name(number)
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+
 class _Cache(FunctionCache):
     """A cache that knows a function by its digest and is never the cause of an error."""
 
@@ -228,6 +247,8 @@ class _Cache(FunctionCache):
     def __init__(self, py_func, key):
         super().__init__(py_func)
         self._key = key
+        stamp = self._impl.locator.get_source_stamp()
+        self._cache_file = _File(self._cache_path, self._impl.filename_base, stamp)
 
     def _index_key(self, sig, codegen):
         return sig, codegen.magic_tuple(), self._key

@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 
+from fonio.kernels import caching
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 USES = """
@@ -147,6 +149,21 @@ def test_a_broken_cache_file_is_compiled_over(tmp_path):
         path.write_bytes(path.read_bytes()[:40])
     again = run(USES.replace('"error"', '"ignore"'), tmp_path)
     assert again[0] == str(EXPECTED)
+
+
+def test_two_processes_that_write_at_once_never_mix_up_their_code(tmp_path, monkeypatch):
+    """The second has read the index before the first wrote it: Numba would name both files 1."""
+    one, two = (caching._File(str(tmp_path), "kernel", "stamp") for _ in range(2))
+    monkeypatch.setattr(two, "_load_index", dict)
+    one.save("float32", "code of float32")
+    two.save("float64", "code of float64")
+    one._save_data(one._load_index().get("float32", "kernel.1.nbc"), "code of float32")  # late
+    fresh = caching._File(str(tmp_path), "kernel", "stamp")
+    assert fresh.load("float64") == "code of float64"
+    assert fresh.load("float32") in (None, "code of float32")
+    fresh.save("float32", "code of float32")
+    assert fresh.load("float32") == "code of float32"
+    assert fresh.load("float64") == "code of float64"
 
 
 def test_without_a_writable_folder_there_is_one_warning(tmp_path):

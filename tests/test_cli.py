@@ -176,7 +176,7 @@ def test_info_and_an_empty_cache(tmp_path):
         assert name in done.stdout
     assert str(tmp_path) in done.stdout
     done = fonio("cache", "clear", "--yes", NUMBA_CACHE_DIR=str(tmp_path))
-    assert "is empty" in done.stdout.replace("\n", " ")
+    assert "is empty" in " ".join(done.stdout.split())
 
 
 @pytest.mark.slow
