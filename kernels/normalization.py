@@ -18,12 +18,8 @@ from .columns import add_columns
 from .elementwise import elementwise
 from .loops import chunks_of
 from .operations import operation
-from .segments import (
-    differentiate_rows,
-    differentiate_segments,
-    end_products,
-    normalize_segments,
-)
+from .segment_gradients import differentiate_in_rows, differentiate_segments, end_products
+from .segments import normalize
 
 
 @elementwise(cost=0.2)
@@ -43,7 +39,7 @@ def layernorm(y, mean, rstd, x, gamma, beta, eps=1e-5):
     """
     rows, columns = x.shape
     kind = x.dtype.type
-    normalize_segments(rows, y, mean, rstd, x, gamma, beta, 1, columns, 1, kind(columns), kind(eps))
+    normalize(rows, columns, y, mean, rstd, x, gamma, beta, 1, columns, 1, kind(columns), kind(eps))
 
 
 @operation("x (N, C), gamma (C) -> y (N, C), rstd (N)", in_place=("x",))
@@ -54,7 +50,7 @@ def rmsnorm(y, rstd, x, gamma, eps=1e-5):
     """
     rows, columns = x.shape
     kind = x.dtype.type
-    normalize_segments(rows, y, None, rstd, x, gamma, None, 1, columns, 1, kind(columns), kind(eps))
+    normalize(rows, columns, y, None, rstd, x, gamma, None, 1, columns, 1, kind(columns), kind(eps))
 
 
 @register_jitable
@@ -63,7 +59,9 @@ def _differentiate_rows(dx, dgamma, dbeta, dy, x, gamma, mean, rstd, groups):
     shape = chunks_of(x.shape[0]), x.shape[1]
     products = scratch(x, shape)
     sums = None if dbeta is None else scratch(x, shape)
-    differentiate_rows(shape[0], dx, sums, products, dy, x, gamma, mean, rstd, groups)
+    differentiate_in_rows(
+        shape[0], 2 * x.shape[1] // groups, dx, sums, products, dy, x, gamma, mean, rstd, groups
+    )
     end_products(shape[1], dgamma, dbeta, sums, products)
 
 
@@ -119,8 +117,8 @@ def _parts(x, groups, count):
 def _normalize_groups(y, mean, rstd, x, gamma, beta, groups, eps):
     channels, length = _parts(x, groups, mean.size)
     shape, kind = (mean.size, channels * length), x.dtype.type
-    normalize_segments(
-        mean.size, y.reshape(shape), mean.reshape(mean.size), rstd.reshape(mean.size),
+    normalize(
+        mean.size, shape[1], y.reshape(shape), mean.reshape(mean.size), rstd.reshape(mean.size),
         x.reshape(shape), gamma, beta, groups, channels, length, kind(shape[1]), kind(eps),
     )  # fmt: skip
 

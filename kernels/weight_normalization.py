@@ -10,14 +10,15 @@ from numba.extending import register_jitable
 
 from .arrays import scratch
 from .operations import operation
-from .segments import differentiate_units, normalize_segments
+from .segment_gradients import differentiate_in_units
+from .segments import normalize
 
 
 @register_jitable
 def _normalize(w, v, g, mean):
     units, inputs = v.shape
     rstd, kind = scratch(v, units), v.dtype.type
-    normalize_segments(units, w, mean, rstd, v, g, None, units, 1, inputs, kind(1), kind(0))
+    normalize(units, inputs, w, mean, rstd, v, g, None, units, 1, inputs, kind(1), kind(0))
 
 
 @operation("v (O, I), g (O) -> w (O, I)", in_place=("v",))
@@ -35,7 +36,7 @@ def weightnorm_backward(dv, dg, dw, v, g):
 
     dw, v (O, I); g (O,) -> dv like v; dg (O,)
     """
-    differentiate_units(v.shape[0], dv, dg, dw, v, g, None)
+    differentiate_in_units(v.shape[0], 2 * v.shape[1], dv, dg, dw, v, g, None)
 
 
 @operation("v (O, I), g (O) -> w (O, I)", in_place=("v",))
@@ -53,4 +54,4 @@ def centered_weightnorm_backward(dv, dg, dw, v, g):
 
     dw, v (O, I); g (O,) -> dv like v; dg (O,)
     """
-    differentiate_units(v.shape[0], dv, dg, dw, v, g, scratch(v, v.shape[0]))
+    differentiate_in_units(v.shape[0], 2 * v.shape[1], dv, dg, dw, v, g, scratch(v, v.shape[0]))
