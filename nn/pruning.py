@@ -47,16 +47,17 @@ def prune(
 
     by: "magnitude" (|w|; of a neuron its incoming times its outgoing norm), "taylor" (|w dL/dw|;
     Molchanov et al. 2017, arXiv:1611.06440), "loss" (the exact rise of the loss when it is taken
-    out alone, one pass over x each; LeCun et al. 1990) or "random". x, y: data for "taylor" and
-    "loss". scope: ranked over the whole model ("global"), or in each layer ("layer"). What is 0
-    already counts as out. Returns a Pruning: give it to `fit(callbacks=[...])` to retrain the rest,
-    or call its `undo()`.
+    out alone, one pass over x each; LeCun et al. 1990), "change" (the size of that rise or fall:
+    falls of weights taken out together do not add up) or "random". x, y: data for "taylor", "loss"
+    and "change". scope: ranked over the whole model ("global"), or in each layer ("layer"). What is
+    0 already counts as out. Returns a Pruning: give it to `fit(callbacks=[...])` to retrain the
+    rest, or call its `undo()`.
     """
     arrays.check_fraction("prune", "fraction", fraction)
     arrays.check_known("prune", of, ("weights", "neurons"), "of")
     arrays.check_known("prune", by, CRITERIA, "by")
     arrays.check_known("prune", scope, ("global", "layer"), "scope")
-    if by in ("taylor", "loss") and (x is None or y is None):
+    if by in ("taylor", "loss", "change") and (x is None or y is None):
         raise ValueError(f"prune: by is {by!r}, expected x and y to tell the loss on")
     layers = layers_of(model)
     score = score_weights if of == "weights" else score_neurons

@@ -12,7 +12,7 @@ from .layers import Linear
 from .losses import make_loss, prepare_targets
 from .sequential import Sequential
 
-CRITERIA = ("magnitude", "taylor", "loss", "random")
+CRITERIA = ("magnitude", "taylor", "loss", "change", "random")
 
 
 def layers_of(model):
@@ -36,7 +36,7 @@ def score_weights(model, layers, by, data, rng):
         slopes = _gradients(model, layers, data)
         scores = [np.abs(w * g) for w, g in zip(weights, slopes, strict=True)]
     else:
-        scores = [_weight_rises(model, layer, data) for layer in layers]
+        scores = _ranked(by, [_weight_rises(model, layer, data) for layer in layers])
     return [np.where(w == 0, -np.inf, s) for w, s in zip(weights, scores, strict=True)]
 
 
@@ -57,8 +57,12 @@ def score_neurons(model, layers, by, data, rng):
         slopes = _gradients(model, layers, data)[1:]
         scores = [np.abs((v * g).sum(axis=0)) for v, g in zip(sent, slopes, strict=True)]
     else:
-        scores = [_neuron_rises(model, layer, data) for layer in layers[1:]]
+        scores = _ranked(by, [_neuron_rises(model, layer, data) for layer in layers[1:]])
     return [np.where(v.any(axis=0), s, -np.inf) for v, s in zip(sent, scores, strict=True)]
+
+
+def _ranked(by, rises):
+    return [abs(rise) for rise in rises] if by == "change" else rises
 
 
 def _gradients(model, layers, data):

@@ -17,7 +17,7 @@ def trained(seed=0, **options):
     return model
 
 
-@pytest.mark.parametrize("by", ["magnitude", "taylor", "loss", "random"])
+@pytest.mark.parametrize("by", ["magnitude", "taylor", "loss", "change", "random"])
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_pruned_weights_are_zero_and_stay_zero_while_the_rest_trains(by, scope):
     model = trained()
@@ -61,6 +61,20 @@ def test_saliency_is_the_exact_rise_of_the_loss():
     model[3].weight.value[:, 4] = 0
     assert nn.evaluate(model, X, Y)["loss"] - base == pytest.approx(neurons[0][4], abs=1e-6)
     model[3].weight.value[:, 4] = column
+
+
+def test_change_is_the_size_of_the_rise():
+    from fonio.nn.saliency import layers_of, score_neurons, score_weights
+
+    model, rng = trained(dropout=False), np.random.default_rng(0)
+    for score in (score_weights, score_neurons):
+        rises, changes = (
+            score(model, layers_of(model), by, (X, Y, "cross_entropy"), rng)
+            for by in ("loss", "change")
+        )
+        assert min(rise.min() for rise in rises) < 0
+        for rise, change in zip(rises, changes, strict=True):
+            assert np.array_equal(change, abs(rise))
 
 
 def test_undo_puts_every_bit_back():
