@@ -133,7 +133,7 @@ class InstanceNorm1d(Scaled):
     affine=True alone.
     """
 
-    def __init__(self, num_features, eps=1e-5, affine=False, dtype=np.float32):
+    def __init__(self, num_features, eps=1e-5, *, affine=False, dtype=np.float32):
         arrays.check_integer("InstanceNorm1d", "num_features", num_features, 1)
         arrays.check_at_least("InstanceNorm1d", "eps", eps, 0)
         self._make_affine(num_features, affine, affine, dtype)
