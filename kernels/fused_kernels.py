@@ -11,7 +11,7 @@ import numpy as np
 from . import fused_gradients, fused_tiles
 from .activations import ACTIVATIONS
 from .cuda_loops import TEAMS
-from .ptx import Fragment, multiply_across, multiply_block
+from .ptx_products import Fragment, multiply_across, multiply_block
 from .retarget import convert
 from .tiles import bind, device
 

@@ -15,16 +15,13 @@ The rule: sums are float32, in an order that the plan alone fixes. Operands as i
 
 from numba import cuda, float32, uint32
 
-from .ptx import (
+from .ptx import load_vector, split, store2, store_vector
+from .ptx_tensor import (
     commit_copies,
     copy_async,
     load_matrices,
-    load_vector,
     multiply_warp,
     pack_bf16,
-    split,
-    store2,
-    store_vector,
     wait_copies,
 )
 from .tiles import add_bias, bind, device, product, share_of_k

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 
 from numba import cuda, float32, float64
 
-from .ptx import Fragment, load_vector, multiply_block, split, store_vector
+from .ptx import load_vector, split, store_vector
+from .ptx_products import Fragment, multiply_block
 from .tile_plans import ITEMSIZE, TILES, Layout, constants
 
 FLOAT, VECTOR = float32, 4  # elements of 16 bytes

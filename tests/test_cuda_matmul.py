@@ -9,7 +9,7 @@ pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip insta
 
 from numba import cuda, float32, float64, types  # noqa: E402
 
-from fonio.kernels import ptx, tensor_cores, tile_plans, tiles  # noqa: E402
+from fonio.kernels import ptx, ptx_tensor, tensor_cores, tile_plans, tiles  # noqa: E402
 from fonio.kernels.tile_plans import Layout, Plan, plan, tensor_plan  # noqa: E402
 from tests.cuda.emulator import EmulationError, emulate  # noqa: E402
 from tests.cuda.offline import disassembler, resources  # noqa: E402
@@ -78,9 +78,9 @@ def multiply(made, a, b, bias=None, epilogue=None, seed=None):
 def rounded(x, precision):
     """Return what a precision makes of the operands, as float64."""
     if precision == "bf16":
-        x = (ptx.bfloat16_bits(x) << 16).view(np.float32)
+        x = (ptx_tensor.bfloat16_bits(x) << 16).view(np.float32)
     elif precision == "tf32":
-        x = ptx.tf32_bits(x).view(np.float32)
+        x = ptx_tensor.tf32_bits(x).view(np.float32)
     return x.astype(np.float64)
 
 
