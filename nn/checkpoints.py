@@ -15,7 +15,7 @@ import numpy as np
 from ..kernels import arrays
 from .callbacks import Callback
 from .files import check_version, model_tensors, read_tensors, write_tensors
-from .module import load_arrays
+from .module import matched_arrays
 
 FORMAT, VERSION = "fonio-checkpoint", 1
 
@@ -79,10 +79,11 @@ def resume(fit, path):
                 f"fit: resume: the checkpoint has {name} {about.get(name)!r}, this fit {value!r}"
             )
     named = {n.removeprefix("model."): a for n, a in tensors.items() if n.startswith("model.")}
-    load_arrays(fit.model, named, "fit: resume")
+    pairs = matched_arrays(fit.model, named, "fit: resume")
     for name, group in _moving(fit).items():
-        for i, array in enumerate(group):
-            _put_back(array, tensors.get(f"{name}.{i}"), f"{name}.{i}")
+        pairs += _pairs(name, group, tensors)
+    for array, old in pairs:
+        array[...] = old
     for i, (callback, memory) in enumerate(zip(fit.callbacks, about["callbacks"], strict=True)):
         kept, j = [], 0
         while f"kept.{i}.{j}" in tensors:
@@ -119,10 +120,19 @@ def _flat(array):
     return np.ascontiguousarray(arrays.on_host(array))
 
 
-def _put_back(array, old, name):
-    if old is None or old.shape != array.shape or old.dtype != array.dtype:
-        found = None if old is None else (old.shape, str(old.dtype))
+def _pairs(name, group, tensors):
+    """Return (array, what the checkpoint holds of it) for each of a group, checked."""
+    saved = sum(1 for key in tensors if key.startswith(f"{name}."))
+    if saved != len(group):
         raise ValueError(
-            f"fit: resume: {name} is {found}, expected {(array.shape, str(array.dtype))}"
+            f"fit: resume: the checkpoint holds {saved} arrays of {name}, this fit {len(group)}: "
+            "it was made with other options"
         )
-    array[...] = old
+    pairs = [(array, tensors[f"{name}.{i}"]) for i, array in enumerate(group)]
+    for i, (array, old) in enumerate(pairs):
+        if old.shape != array.shape or old.dtype != array.dtype:
+            raise ValueError(
+                f"fit: resume: {name}.{i} is {(old.shape, str(old.dtype))}, "
+                f"expected {(array.shape, str(array.dtype))}"
+            )
+    return pairs

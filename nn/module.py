@@ -240,6 +240,12 @@ def _remembering(init):
 
 def load_arrays(module, state, where):
     """Copy arrays by name into a module's parameters and buffers, once all of them fit."""
+    for target, array in matched_arrays(module, state, where):
+        target[...] = array
+
+
+def matched_arrays(module, state, where):
+    """Return (the module's array, the array of that name on the host) of all, checked."""
     targets = {name: parameter.value for name, parameter in module.named_parameters()}
     targets |= dict(module.named_buffers())
     state = {n: a for n, a in state.items() if not n.endswith("num_batches_tracked")}
@@ -254,8 +260,7 @@ def load_arrays(module, state, where):
             raise ValueError(
                 f"{where}: {name} has shape {tuple(array.shape)}, expected {targets[name].shape}"
             )
-    for name, array in state.items():
-        targets[name][...] = np.asarray(arrays.on_host(array))
+    return [(targets[name], np.asarray(arrays.on_host(a))) for name, a in state.items()]
 
 
 def convert_module(module, target):

@@ -87,6 +87,11 @@ def test_what_does_not_fit_is_refused(tmp_path):
         assert weights(model) == before
     with pytest.raises(ValueError, match="has unknown"):
         quiet_fit(nn.Sequential(nn.Linear(5, 3)), X, Y, checkpoint=path, resume=path)
+    model = net(3)
+    more = {"optimizer": nn.Adam(model.parameters(), amsgrad=True), "resume": path}
+    with pytest.raises(ValueError, match="made with other options"):
+        quiet_fit(model, X, Y, **more)
+    assert weights(model) == before
     nn.save(net(), tmp_path / "model")
     with pytest.raises(ValueError, match="holds no checkpoint"):
         quiet_fit(net(), X, Y, resume=tmp_path / "model")
