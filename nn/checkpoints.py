@@ -47,7 +47,7 @@ class Checkpoint(Callback):
         for name, group in _moving(fit).items():
             tensors |= {f"{name}.{i}": _flat(array) for i, array in enumerate(group)}
         memories = []
-        for i, callback in enumerate(fit.callbacks):
+        for i, callback in enumerate(_lasting(fit)):
             plain, kept = callback.saved()
             memories.append({"class": type(callback).__name__, "saved": plain})
             tensors |= {f"kept.{i}.{j}": _flat(array) for j, array in enumerate(kept)}
@@ -84,7 +84,7 @@ def resume(fit, path):
         pairs += _pairs(name, group, tensors)
     for array, old in pairs:
         array[...] = old
-    for i, (callback, memory) in enumerate(zip(fit.callbacks, about["callbacks"], strict=True)):
+    for i, (callback, memory) in enumerate(zip(_lasting(fit), about["callbacks"], strict=True)):
         kept, j = [], 0
         while f"kept.{i}.{j}" in tensors:
             kept.append(tensors[f"kept.{i}.{j}"])
@@ -101,8 +101,13 @@ def _identity(fit):
         "optimizer": type(fit.optimizer).__name__,
         "seed": fit.seed,
         "rows": fit.rows,
-        "callback classes": [type(c).__name__ for c in fit.callbacks],
+        "callback classes": [type(callback).__name__ for callback in _lasting(fit)],
     }
+
+
+def _lasting(fit):
+    """The callbacks that must be there again: each fit chooses anew whether it writes."""
+    return [callback for callback in fit.callbacks if not isinstance(callback, Checkpoint)]
 
 
 def _moving(fit):

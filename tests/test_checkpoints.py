@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has unknown"):
         quiet_fit(nn.Sequential(nn.Linear(5, 3)), X, Y, checkpoint=path, resume=path)
     model = net(3)
-    more = {"optimizer": nn.Adam(model.parameters(), amsgrad=True), "resume": path}
+    more = {"optimizer": nn.Adam(model.parameters(), amsgrad=True), "resume": path}  # no checkpoint
     with pytest.raises(ValueError, match="made with other options"):
         quiet_fit(model, X, Y, **more)
     assert weights(model) == before
