@@ -16,7 +16,7 @@ from ..kernels import arrays
 from .module import Module
 
 MOST_DEPTH = 100
-SEEDS = ("seed", "stream", "samples")  # integers that are no sizes
+NO_SIZES = ("seed", "stream", "samples", "summation", "suppression")  # integers of any size
 WIDTHS = ("in_features", "out_features", "features", "hidden")  # a weight is two of these
 SIMPLE = (bool, int, float, str, type(None))
 
@@ -63,10 +63,11 @@ def _plain(value, where):
 
 
 class Builder:
-    """Makes modules of plain data; `most`: how large a size may be."""
+    """Makes modules of plain data; `most`: how many numbers the file holds, the largest size."""
 
     def __init__(self, classes, dtype, most):
         self.classes, self.dtype, self.most = classes, dtype, most
+        self._made, self._numbers = {}, 0
 
     def build(self, data, depth=0):
         """Return the module that the data describes."""
@@ -86,13 +87,27 @@ class Builder:
             if signature[name].kind is inspect.Parameter.VAR_POSITIONAL:
                 args = value if isinstance(value, list) else [value]
             else:
-                kwargs[name] = value
+                kwargs[name] = tuple(value) if isinstance(value, list) else value
         widths = [value for name, value in kwargs.items() if name in WIDTHS]
         if math.prod(w for w in widths if isinstance(w, int)) > self.most:
             raise ValueError(f"{data['class']} of {widths} is more than the file holds numbers")
         if "dtype" in signature:
             kwargs["dtype"] = self.dtype
-        return made(*args, **kwargs)
+        return self._counted(made(*args, **kwargs))
+
+    def _counted(self, module):
+        """Return a module that was made; refuse what is far more than the file holds.
+
+        Many small layers may be described in few bytes. Some layers are made of others that they
+        do not keep, so a few times more is well.
+        """
+        held = [parameter.value for parameter in module.parameters()] + module.buffers()
+        new = {id(array): array for array in held if id(array) not in self._made}
+        self._made |= new  # kept, so that no other array takes an address
+        self._numbers += sum(array.size for array in new.values())
+        if self._numbers > 4 * self.most:
+            raise ValueError("its layers are more than the file holds numbers")
+        return module
 
     def _class(self, name):
         if name not in self.classes:
@@ -106,9 +121,12 @@ class Builder:
             if "type" in value:
                 return self._class(value["type"])
             if "array" in value:
-                return np.array(value["array"], np.dtype(value["dtype"]))
+                dtype = np.dtype(value["dtype"])
+                if dtype.kind not in "biuf":  # a text of a gigabyte is one dtype
+                    raise ValueError(f"{name} has dtype {dtype}, expected numbers")
+                return np.array(value["array"], dtype)
             return self.build(value, depth + 1)
-        if isinstance(value, int) and name not in SEEDS and abs(value) > self.most:
+        if isinstance(value, int) and name not in NO_SIZES and abs(value) > self.most:
             raise ValueError(f"{name} is {value}, more than the file holds numbers")
         return value
 

@@ -4,6 +4,7 @@ The rule: one row is one call, on the caller's memory, with scratch on the stack
 allocated, and several threads may call at once.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def export_c(model, path):
     if not (name.isidentifier() and name.isascii()):
         raise ValueError(f"export_c: the name {name!r} is no identifier of C")
     steps = lower(model, "export_c")
-    inputs, outputs = widths(model, "export_c")
+    inputs, outputs = widths(model, steps, "export_c")
     double = model.dtype == np.float64
     told = {"name": name, "guard": name.upper(), "inputs": inputs, "outputs": outputs}
     told |= {"type": "double" if double else "float"}
@@ -94,9 +95,10 @@ def export_c(model, path):
     function = "name" if double else "name##f"
     source = SOURCE.format(**told, function=function) + "".join(writer.constants)
     size = writer.widest
+    beside = f", b[{size}]" if re.search(r"\bb\b", body) else ""  # compilers warn of an unused one
     source += (
         f"\nvoid {name}_predict(const T *x, T *y) {{\n"
-        f"  T a[{size}], b[{size}];\n"
+        f"  T a[{size}]{beside};\n"
         + "".join(f"  T kept{i}[{w}];\n" for i, w in enumerate(writer.kept))
         + f"  memcpy(a, x, sizeof(T) * {inputs});\n{body}"
         + f"  memcpy(y, a, sizeof(T) * {outputs});\n}}\n"
@@ -223,6 +225,36 @@ class _Writer:
             f"    for (int i = 0; i < {size}; i++) {{\n      int c = k * {size} + i;\n"
             f"      g[i] = (g[i] - mean) * scale * {gamma}[c] + {beta}[c];\n    }}\n  }}\n"
         ), width
+
+    def _field(self, term, reach, width):
+        """Put into b the mean of `term`, of i and its neighbour k, over those within reach."""
+        return (
+            f"  for (int i = 0; i < {width}; i++) {{\n"
+            f"    int from = i > {reach} ? i - {reach} : 0;\n"
+            f"    int to = i < {width - reach} ? i + {reach} : {width - 1};\n"
+            "    T sum = 0;\n"
+            f"    for (int k = from; k <= to; k++) sum += {term};\n"
+            "    b[i] = sum / (T)(to - from + 1);\n  }\n"
+        )
+
+    def divisive(self, step, width):
+        gamma, beta = self.hold(step.gamma), self.hold(step.beta)
+        text, _ = self.back(self._field("a[i] - a[k]", step.summation, width), width)
+        text += self._field("a[k] * a[k]", step.suppression, width)
+        scaled = f"v / F(sqrt)(b[i] + (T){step.square}) * {gamma}[i] + {beta}[i]"
+        return text + self.each(scaled, width)[0], width
+
+    def select(self, step, width):
+        count = len(step.places)
+        name = f"p{len(self.constants)}"
+        rows = [", ".join(map(str, step.places[i : i + 16])) for i in range(0, count, 16)]
+        body = ",\n  ".join(rows)
+        self.constants.append(f"static const int {name}[{count}] = {{\n  {body},\n}};\n")
+        loop = (
+            f"  for (int i = 0; i < {count}; i++)\n"
+            f"    b[i] = {name}[i] < 0 ? (T){step.fill} : a[{name}[i]];\n"
+        )
+        return self.back(loop, count)
 
     def residual(self, step, width):
         place = len(self.kept)

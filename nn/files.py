@@ -17,6 +17,10 @@ from .architecture import Builder, describe, known_classes
 from .module import Module, load_arrays
 
 FORMAT, VERSION = "fonio", 1
+BAD_DATA = (  # what layers raise when they are made of data that nobody checked
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+    MemoryError,
+)  # fmt: skip
 
 
 def save(model, path):
@@ -63,7 +67,7 @@ def load(path, classes=()):
         with init.seeded(0):
             model = Builder(known, dtype, most).build(json.loads(told["model"])).to(dtype)
         load_arrays(model, tensors, "load")
-    except (ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+    except BAD_DATA as error:
         raise ValueError(f"load: {path} holds no model that can be made: {error}") from None
     return model.eval()
 
@@ -71,10 +75,10 @@ def load(path, classes=()):
 def check_version(path, told, where):
     """Refuse a file of a newer version than this one reads."""
     version = told.get("version", "")
-    if not version.isdecimal() or int(version) > VERSION:
+    if not version.isdecimal() or len(version) > 9 or int(version) > VERSION:
         raise ValueError(
-            f"{where}: {path} has version {version or 'none'} of the format, this fonio reads up "
-            f"to {VERSION}: upgrade fonio"
+            f"{where}: {path} has version {version[:20] or 'none'} of the format, this fonio reads "
+            f"up to {VERSION}: upgrade fonio"
         )
 
 

@@ -18,7 +18,7 @@ SHARED = (
     "Linear", "BatchNorm1d", "Dropout", "AlphaDropout", "ReLU", "LeakyReLU", "PReLU", "ReLU6",
     "ELU", "CELU", "SELU", "GELU", "Sigmoid", "Tanh", "Hardtanh", "Hardsigmoid", "Hardswish",
     "Softplus", "Softsign", "SiLU", "Mish", "Threshold", "Softmax", "LogSoftmax", "GLU",
-    "LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm1d", "Sequential", "Identity",
+    "LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm1d", "Sequential",
 )  # fmt: skip
 ROWS = ("Softmax", "LogSoftmax", "GLU")  # PyTorch's take dim; ours are over each row
 
@@ -29,11 +29,11 @@ def to_torch(model):
 
     if not isinstance(model, Module):
         raise TypeError(f"to_torch: model is a {type(model).__name__}, expected a Module")
-    made = _torch_layer(model, torch)
+    dtype = torch.float64 if model.dtype == np.float64 else torch.float32
+    made = _torch_layer(model, torch).to(dtype)  # first: weights are copied in its precision
     state = {name: torch.from_numpy(array) for name, array in model.state_dict().items()}
     made.load_state_dict(state, strict=False)
-    dtype = torch.float64 if model.dtype == np.float64 else torch.float32
-    return made.to(dtype).eval()
+    return made.eval()
 
 
 def _torch_layer(layer, torch):
@@ -50,8 +50,11 @@ def _torch_layer(layer, torch):
 
 
 def _refuse_modes(layer, name):
-    if name == "Dropout" and getattr(layer, "mode", "inverted") != "inverted":
-        raise TypeError(f"to_torch: PyTorch has no dropout like {layer!r}")
+    """Refuse what PyTorch's layer of the same name does not do."""
+    chances = name == "Dropout" and not isinstance(layer.p, float)
+    first_form = getattr(layer, "mode", "inverted") != "inverted"
+    if chances or first_form or not getattr(layer, "unbiased", True):
+        raise TypeError(f"to_torch: PyTorch has no {name} like {layer!r}")
 
 
 def from_torch(module):
@@ -80,6 +83,8 @@ def _own_layer(module, torch):
     name = type(module).__name__
     if isinstance(module, torch.nn.Sequential):
         return Sequential(*(_own_layer(inner, torch) for inner in module))
+    if isinstance(module, torch.nn.Identity):
+        return Sequential()
     if (
         name not in SHARED
         or not hasattr(nn, name)

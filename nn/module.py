@@ -194,9 +194,9 @@ class Module:
 
     @property
     def dtype(self):
-        """The precision of the model, that of its first parameter (float32 where it has none)."""
-        parameters = self.parameters()
-        return parameters[0].dtype if parameters else np.dtype(np.float32)
+        """The precision of its first parameter, or statistic; float32 where it has neither."""
+        found = self.parameters() or [b for b in self.buffers() if b.dtype.kind == "f"]
+        return found[0].dtype if found else np.dtype(np.float32)
 
     @property
     def device(self):

@@ -52,8 +52,8 @@ T = np.{dtype}
 IN, OUT = {inputs}, {outputs}
 
 
-def _array(text, *shape):
-    return np.frombuffer(base64.b85decode(text.replace("\\n", "")), "<{code}").reshape(shape)
+def _array(text, kind, *shape):
+    return np.frombuffer(base64.b85decode(text.replace("\\n", "")), kind).reshape(shape)
 '''
 
 SIGMOID = '''
@@ -73,6 +73,21 @@ def erf(x):
     return np.array([one(v) for v in x.ravel().tolist()], x.dtype).reshape(x.shape)
 '''
 
+FIELD = '''
+
+def field(term, x, reach):
+    """Return the mean of term(x, neighbour) over the features within reach, as far as they go."""
+    n = x.shape[1]
+    total, count = np.zeros_like(x), np.zeros(n, T)
+    for k in range(-reach, reach + 1):
+        here, there = slice(max(-k, 0), n - max(k, 0)), slice(max(k, 0), n - max(-k, 0))
+        total[:, here] += term(x[:, here], x[:, there])
+        count[here] += 1
+    return total / count
+'''
+
+HELPERS = {"sigmoid(": SIGMOID, "erf(": ERF, "field(": FIELD}
+
 PREDICT = '''
 
 def predict(x):
@@ -86,13 +101,12 @@ def predict(x):
 def export_numpy(model, path):
     """Write a Python file with a function `predict(x)`: the model in eval mode, in NumPy alone."""
     steps = lower(model, "export_numpy")
-    inputs, outputs = widths(model, "export_numpy")
+    inputs, outputs = widths(model, steps, "export_numpy")
     writer = _Writer(model.dtype)
     body = writer.lines(steps)
     name = str(path).replace("\\", "/").split("/")[-1].removesuffix(".py")
-    code = np.dtype(model.dtype).str[1:]
-    text = HEAD.format(inputs=inputs, outputs=outputs, name=name, dtype=model.dtype, code=code)
-    source = text + (SIGMOID if "sigmoid(" in body else "") + (ERF if "erf(" in body else "")
+    text = HEAD.format(inputs=inputs, outputs=outputs, name=name, dtype=model.dtype)
+    source = text + "".join(code for call, code in HELPERS.items() if call in body)
     source += PREDICT + textwrap.indent(body, "    ") + "    return x\n\n\n" + writer.constants()
     write_whole(path, source.encode())
 
@@ -103,18 +117,19 @@ class _Writer:
     def __init__(self, dtype):
         self.dtype, self.arrays, self.depth = dtype, [], 0
 
-    def hold(self, array):
+    def hold(self, array, dtype=None):
         """Name a constant."""
-        self.arrays.append(np.ascontiguousarray(array, self.dtype))
+        self.arrays.append(np.ascontiguousarray(array, dtype or self.dtype))
         return f"_C{len(self.arrays) - 1}"
 
     def constants(self):
         lines = []
         for i, array in enumerate(self.arrays):
-            text = base64.b85encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
+            little = array.astype(array.dtype.newbyteorder("<"))
+            text = base64.b85encode(little.tobytes()).decode()
             wrapped = "\n".join(textwrap.wrap(text, 96)) or ""
-            shape = ", ".join(map(str, array.shape))
-            lines.append(f'_C{i} = _array(r"""\n{wrapped}\n""", {shape})\n')
+            told = ", ".join([f'"<{array.dtype.str[1:]}"', *map(str, array.shape)])
+            lines.append(f'_C{i} = _array(r"""\n{wrapped}\n""", {told})\n')
         return "".join(lines)
 
     def lines(self, steps):
@@ -161,6 +176,20 @@ class _Writer:
             f"g = g / np.sqrt((g * g).mean(axis=2, keepdims=True) + T({step.eps}))\n"
             f"x = g.reshape(x.shape) * {self.hold(step.gamma)} + {self.hold(step.beta)}"
         )
+
+    def divisive(self, step):
+        return (
+            f"x = field(lambda a, b: a - b, x, {step.summation})\n"
+            f"g = field(lambda a, b: b * b, x, {step.suppression})\n"
+            f"x = x / np.sqrt(g + T({step.square})) * {self.hold(step.gamma)}"
+            f" + {self.hold(step.beta)}"
+        )
+
+    def select(self, step):
+        places = self.hold(step.places, np.int32)
+        if (step.places >= 0).all():
+            return f"x = x[:, {places}]"
+        return f"x = np.where({places} < 0, T({step.fill}), x[:, {places}])"
 
     def residual(self, step):
         self.depth += 1

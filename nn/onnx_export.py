@@ -1,5 +1,8 @@
 """export_onnx: a trained model as an ONNX graph, for other runtimes.
 
+Single precision has ONNX's own activations; double precision is written in basic operators, as
+runtimes hold few activations in it.
+
 The rule: the graph is checked by onnx before it is written, and takes any number of rows.
 """
 
@@ -9,6 +12,7 @@ import numpy as np
 
 from .files import write_whole
 from .lowering import lower, widths
+from .onnx_formulas import FORMULAS, Value, where
 
 OPSET = 20  # the first with Gelu
 NODES = {  # activation: operator, {attribute: place of its number, or its value}
@@ -46,7 +50,7 @@ def export_onnx(model, path):
         import onnx
         from onnx import helper, numpy_helper
     steps = lower(model, "export_onnx")
-    inputs, outputs = widths(model, "export_onnx")
+    inputs, outputs = widths(model, steps, "export_onnx")
     writer = _Writer(model.dtype, helper, numpy_helper)
     last = writer.steps(steps, "x")
     writer.node("Identity", [last], output="y")
@@ -96,6 +100,8 @@ class _Writer:
 
     def activation(self, step, x):
         name, numbers = step.name, step.numbers
+        if self.dtype == np.float64 and name in FORMULAS:
+            return FORMULAS[name](Value(self, x), *numbers).name
         if name in GATED:
             return self._gated(x, self.hold(GATED[name]))
         if name == "swish":
@@ -117,6 +123,9 @@ class _Writer:
         return self.node("Mul", [x, gate])
 
     def prelu(self, step, x):
+        if self.dtype == np.float64:
+            v = Value(self, x)
+            return where(v > 0.0, v, v * Value(self, self.hold(step.slope))).name
         return self.node("PRelu", [x, self.hold(step.slope)])
 
     def swish(self, step, x):
@@ -154,6 +163,41 @@ class _Writer:
         normed = self.node("Reshape", [self.node("Div", [parts, root]), flat])
         scaled = self.node("Mul", [normed, self.hold(step.gamma)])
         return self.node("Add", [scaled, self.hold(step.beta)])
+
+    def _field(self, x, other, reach, width):
+        """Write the mean over the features within reach: of x less each, or of each one's square.
+
+        Beyond the ends a feature stands for itself with weight 0.
+        """
+        here = np.arange(width)[:, None]
+        near = here + np.arange(-reach, reach + 1)
+        there = (near >= 0) & (near < width)
+        share = self.hold(there / there.sum(axis=1, keepdims=True))
+        axes = self.hold(np.array([2]), np.int64)
+        near = self.node("Gather", [x, self.hold(np.where(there, near, here), np.int64)], axis=1)
+        terms = other(near, self.node("Unsqueeze", [x, axes]))
+        return self.node("ReduceSum", [self.node("Mul", [terms, share]), axes], keepdims=0)
+
+    def divisive(self, step, x):
+        width = step.gamma.size
+        away = self._field(
+            x, lambda near, here: self.node("Sub", [here, near]), step.summation, width
+        )
+        square = self._field(
+            away, lambda near, here: self.node("Mul", [near, near]), step.suppression, width
+        )
+        root = self.node("Sqrt", [self.node("Add", [square, self.hold(step.square)])])
+        normed = self.node("Div", [away, root])
+        scaled = self.node("Mul", [normed, self.hold(step.gamma)])
+        return self.node("Add", [scaled, self.hold(step.beta)])
+
+    def select(self, step, x):
+        outside = step.places < 0
+        places = self.hold(np.where(outside, 0, step.places), np.int64)
+        found = self.node("Gather", [x, places], axis=1)
+        if not outside.any():
+            return found
+        return self.node("Where", [self.hold(outside, np.bool_), self.hold(step.fill), found])
 
     def residual(self, step, x):
         return self.node("Add", [self.steps(step.body, x), self.steps(step.shortcut, x)])

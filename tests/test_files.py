@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import struct
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from fonio import nn
+from tests.test_exports import CASES, moved
+from tests.test_exports import X as ROWS
 from tests.test_training import blobs, net, quiet_fit, weights
 
 X, Y = blobs(60)
@@ -35,6 +38,18 @@ def test_a_loaded_model_answers_and_trains_on_as_the_saved_one(dtype, tmp_path):
     for each in (model, twin):  # the masks go on where they were
         quiet_fit(each, X, Y, optimizer=nn.SGD(each.parameters(), lr=0.1))
     assert weights(twin) == weights(model)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_layer_comes_back_with_its_answers(name, tmp_path):
+    nn.manual_seed(1)
+    for dtype in ("float32", "float64"):
+        for make in CASES[name]:
+            model = moved(make().to(dtype)).eval()
+            nn.save(model, tmp_path / "m")
+            twin = nn.load(tmp_path / "m")
+            assert repr(twin) == repr(model)
+            assert np.array_equal(nn.predict(twin, ROWS), nn.predict(model, ROWS))
 
 
 def test_a_grown_model_is_saved_as_it_is(tmp_path):
@@ -144,6 +159,17 @@ HOSTILE = {
     "no layers": ({"model": "[1]"}, "expected its class"),
     "deep": ({"model": '{"class":"Sequential","layers":[' * 200 + "]}" * 200}, "nested more than"),
     "a dtype": ({"dtype": "O"}, "its dtype is object"),
+    "a version of many digits": ({"version": "9" * 5000}, "upgrade fonio"),
+    "texts of a gigabyte": (
+        {"model": of(**{"class": "Dropout", "p": {"array": ["a"], "dtype": "S999999999"}})},
+        "p has dtype .*, expected numbers",
+    ),
+    "few bytes for many layers": (
+        {"model": json.dumps({"class": "Sequential", "layers": [
+            {"class": "BatchNorm1d", "num_features": 50}] * 1000})},
+        "its layers are more than the file holds numbers",
+    ),
+    "a number for a layer": ({"model": of(**{"class": "Residual", "layers": [3]})}, "layer is a"),
 }  # fmt: skip
 
 
@@ -154,6 +180,47 @@ def test_hostile_files_are_refused(kind, tmp_path):
     rewritten(tmp_path / "m", **changes)
     with pytest.raises(ValueError, match=message):
         nn.load(tmp_path / "m")
+
+
+ODD = [0, -1, 10**6, 10**30, 1e308, "x", "", None, True, [], [[]], {}, {"type": "fit"}, [1, 2, 3]]
+
+
+def places(data, before=()):
+    """Yield the place of everything in plain data, as keys from the root."""
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in items:
+        yield (*before, key)
+        if isinstance(value, dict | list):
+            yield from places(value, (*before, key))
+
+
+def test_spoiled_files_raise_value_errors_alone(tmp_path):
+    """Odd values anywhere in the architecture, and bytes changed anywhere in the file."""
+    path, draw = tmp_path / "m", random.Random(0)
+    nn.save(every_kind(), path)
+    whole = path.read_bytes()
+    (size,) = struct.unpack("<Q", whole[:8])
+    told = json.loads(whole[8 : 8 + size])["__metadata__"]["model"]
+    refused = 0
+    for number in range(300):
+        path.write_bytes(whole)
+        if number % 2:
+            model = json.loads(told)
+            *way, last = draw.choice(list(places(model)))
+            inner = model
+            for key in way:
+                inner = inner[key]
+            inner[last] = draw.choice(ODD)
+            rewritten(path, model=json.dumps(model))
+        else:
+            spoiled = bytearray(whole)
+            spoiled[draw.randrange(size + 8)] = draw.randrange(256)
+            path.write_bytes(bytes(spoiled))
+        try:
+            nn.load(path)
+        except ValueError:
+            refused += 1
+    assert 150 < refused < 300  # some names and values may change
 
 
 def test_damaged_files_are_refused(tmp_path):
