@@ -87,6 +87,8 @@ from .interchange import from_torch as from_torch
 from .interchange import to_torch as to_torch
 from .layers import Linear as Linear
 from .lbfgs import LBFGS as LBFGS
+from .logs import CSVLogger as CSVLogger
+from .logs import TensorBoard as TensorBoard
 from .losses import CrossEntropy as CrossEntropy
 from .masking import Masked as Masked
 from .module import Module as Module

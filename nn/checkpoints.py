@@ -38,7 +38,7 @@ class Checkpoint(Callback):
             )
 
     def end_epoch(self, fit):
-        if (fit.epoch + 1) % self.every == 0 or fit.epoch + 1 == fit.epochs:
+        if fit.leads and ((fit.epoch + 1) % self.every == 0 or fit.epoch + 1 == fit.epochs):
             self.write(fit)
 
     def write(self, fit):

@@ -26,8 +26,9 @@ class Loss:
     classes: bool = False
     options: tuple = ()
 
-    def __call__(self, output, target, sample_weight=None, class_weight=None):
-        function, options = getattr(kernels, self.name), dict(self.options)
+    def __call__(self, output, target, sample_weight=None, class_weight=None, reduction="mean"):
+        function = getattr(kernels, self.name)
+        options = dict(self.options, reduction=reduction)
         if self.classes:
             options["class_weight"] = class_weight
         return function(output, target, sample_weight=sample_weight, **options)

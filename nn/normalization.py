@@ -10,6 +10,7 @@ import numpy as np
 from .. import kernels
 from ..kernels import arrays
 from ..kernels.launch import kernel
+from .exchange import processes
 from .layers import check_features, store
 from .module import Module, Parameter
 
@@ -109,6 +110,11 @@ class BatchNorm1d(Scaled):
         x = taken(self, x)
         if not self.training and self.track_running_stats:
             return self._forward_eval(x, relu)
+        shared = processes()
+        if shared is not None:
+            from .shared_statistics import forward
+
+            return forward(self, x, relu, shared)
         rows = x.size // self.num_features
         if rows == 1:
             raise ValueError(

@@ -4,6 +4,7 @@ The rule: whatever changes from step to step (the batch's place, rates, counters
 arrays that recorded kernels advance.
 """
 
+import contextlib
 import time
 
 import numpy as np
@@ -46,6 +47,20 @@ class Trainer:
         seed_masks([*model.modules(), *self.augment], self.seed)
         for augmentation in self.augment:
             augmentation.counter = self._put(augmentation.counter)
+
+    leads = True  # whether this process writes files and shows progress
+
+    def held(self):
+        """Return the context that the whole fit runs in."""
+        return contextlib.nullcontext()
+
+    def agreed(self, found):
+        """Return what all processes of the fit go by, where each has found something."""
+        return found
+
+    def interrupted(self):
+        """Take note of Ctrl-C; the fit then ends."""
+        self.history.interrupted = True
 
     def _put(self, array):
         return None if array is None else arrays.put(self.anchor, array)
@@ -121,27 +136,30 @@ class Trainer:
     def _counts_hits(self):
         return isinstance(self.loss, Loss) and self.loss.classes and self.y.ndim == 1
 
+    def _part(self, size):
+        """Return which rows of a batch this process trains on: first, stop."""
+        return 0, size
+
     def _make_step(self, size):
-        batch = arrays.scratch(self.x, (size, *self.x.shape[1:]))
-        targets = arrays.scratch(self.y, (size, *self.y.shape[1:]))
-        weights = None if self.weights is None else arrays.scratch(self.weights, size)
+        first, stop = self._part(size)
+        own, order = stop - first, self.order if first == 0 else self.order[first:]
+        batch = arrays.scratch(self.x, (own, *self.x.shape[1:]))
+        targets = arrays.scratch(self.y, (own, *self.y.shape[1:]))
+        weights = None if self.weights is None else arrays.scratch(self.weights, own)
 
         def run():
             for lr, table in self._tables:
                 take_rate(1, lr, table, self.taken)
-            gather_rows(size, batch, self.x, self.order, self.cursor)
+            gather_rows(own, batch, self.x, order, self.cursor)
             gather = gather_items if self.y.ndim == 1 else gather_rows
-            gather(size, targets, self.y, self.order, self.cursor)
+            gather(own, targets, self.y, order, self.cursor)
             if weights is not None:
-                gather_items(size, weights, self.weights, self.order, self.cursor)
+                gather_items(own, weights, self.weights, order, self.cursor)
             x, y = batch, targets
             for augmentation in self.augment:
                 x, y = augmentation.apply(x, y)
             with observing(self._observer()):
-                output, value = train_once(
-                    self.model, self.loss, self.stepper, x, y, weights, self.class_weight,
-                    self._before_update,
-                )  # fmt: skip
+                output, value = self._train(size, x, y, weights)
             self._after_update()
             tally_loss(1, self.total, value, float(size))
             if self._counts_hits():
@@ -150,6 +168,13 @@ class Trainer:
             advance(1, self.taken, 1)
 
         return RecordedStep(run, self._state(), self.model)
+
+    def _train(self, size, x, y, weights):
+        """Run forward, loss, backward and the update on rows of a batch of `size`."""
+        return train_once(
+            self.model, self.loss, self.stepper, x, y, weights, self.class_weight,
+            self._before_update,
+        )  # fmt: skip
 
     def _state(self):
         own = [self.cursor, self.taken, self.total, self.hits]

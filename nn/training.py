@@ -49,6 +49,7 @@ def fit(
     checkpoint=None,
     every=1,
     resume=None,
+    communicator=None,
 ):
     """Train `model` on x (N, I) and y (N,) or (N, O); return a History of figures by epoch.
 
@@ -65,6 +66,9 @@ def fit(
     checkpoint: a path that is written every `every` epochs; resume: such a path, to go on from.
     With the same arguments the fit that goes on ends with the bits of an undisturbed one. Where
     both name one path that is not there yet, the fit begins anew.
+
+    communicator: of mpi4py, MPI.COMM_WORLD: its processes each train on their part of every batch,
+    and take the same steps; see data_parallel.py.
     """
     loss = make_loss(loss)
     check_model(loss, model)
@@ -93,10 +97,15 @@ def fit(
     }  # fmt: skip
     optimizer = make_optimizer(optimizer, model)
     train = _full_batch() if optimizer.full_batch else Trainer
+    if communicator is not None:
+        from .data_parallel import trainer_of
+
+        train = trainer_of(communicator, train)
     trainer = train(model, loss, optimizer, (x, y, weights), options)
     if resume is not None and checkpoint is not None and not Path(resume).exists():
         resume = None if Path(resume) == Path(checkpoint) else resume
-    return _run(trainer, schedule, progress, resume)
+    with trainer.held():
+        return _run(trainer, schedule, progress and trainer.leads, resume)
 
 
 def _full_batch():
@@ -123,10 +132,11 @@ def _run(trainer, schedule, progress, resume):
             _set_rate(trainer.optimizer, schedule, epoch, trainer.epochs)
             figures = _run_epoch(trainer, epoch, bar)
             bar.update(epoch, trainer.rows, figures)
-            if any([callback.end_epoch(trainer) is True for callback in trainer.callbacks]):
+            over = [callback.end_epoch(trainer) is True for callback in trainer.callbacks]
+            if trainer.agreed(any(over)):
                 break
     except KeyboardInterrupt:
-        history.interrupted = True
+        trainer.interrupted()
     finally:
         bar.close()
         model.eval()
@@ -151,6 +161,7 @@ def _run_epoch(trainer, epoch, bar):
     if trainer.validation is not None:
         found = evaluate(trainer.model, *trainer.validation, loss=trainer.loss)
         figures |= {f"val_{name}": value for name, value in found.items()}
+    figures = trainer.agreed(figures)
     seconds = time.perf_counter() - started
     trainer.history.add(**figures, lr=trainer.optimizer.lr, seconds=seconds)
     return figures
