@@ -4,12 +4,13 @@
 PYTHON ?= python3.13 python3.12 python3.11 python3
 IN := .venv/bin/python
 
-.PHONY: help demo gallery test lint bench gate clean
+.PHONY: help demo gallery docs test lint bench gate clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    train on a small data set and show what the library does (a minute)"
 	@echo "make gallery run every example in full and write docs/gallery.md (MNIST in \$$FONIO_DATA)"
+	@echo "make docs    build the site, build/site/index.html, which needs no internet"
 	@echo "make test    the whole test suite"
 	@echo "make lint    ruff check, ruff format --check, pyright"
 	@echo "make bench   measure every kernel against the machine and its peers"
@@ -21,6 +22,10 @@ demo: .venv/core
 
 gallery: .venv/dev
 	$(IN) examples/make_gallery.py
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(IN) -m mkdocs build --quiet
+	@echo "build/site/index.html: open it, or $(IN) -m http.server --directory build/site"
 
 test: .venv/dev
 	$(IN) -m pytest --numprocesses auto --dist loadgroup
@@ -48,10 +53,15 @@ clean:
 	$(IN) -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
+.venv/docs: pyproject.toml
+	@$(make_environment)
+	$(IN) -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	@touch .venv/core $@
+
 .venv/dev: pyproject.toml
 	@$(make_environment)
 	$(IN) -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
-	@touch .venv/core $@
+	@touch .venv/core .venv/docs $@
 
 # Takes the first interpreter that is new enough and can make an environment (Debian's cannot, without
 # python3-venv); an environment that lacks pip or is too old, as an interrupted run leaves one, is made again.
