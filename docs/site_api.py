@@ -1,7 +1,7 @@
 """The site's reference: tables and entries of public names, made of signatures and docstrings.
 
-The rule: `__init__.pyi` says what is public, the running package what it takes. A name that no
-section holds is an error, so that none is left out.
+The rule: `__init__.pyi` says what is public, the running package what it takes. A module that no
+section holds comes last, under "More", so that none is left out.
 """
 
 import ast
@@ -36,7 +36,7 @@ SECTIONS = {
         "Training": "training steps inference losses history",
         "Optimizers": "optimizers adaptive lbfgs clipping penalties",
         "Schedules": "schedules",
-        "Callbacks and averages": "callbacks averaging",
+        "Callbacks and averages": "callbacks averaging logs",
         "Data and augmentation": "data datasets augmentation compositions",
         "Initialisation": "init",
         "Seeing inside": "inspection plots",
