@@ -87,6 +87,15 @@ class Recording:
     def __len__(self):
         return len(self._rows)
 
+    def places_of(self, number):
+        """Return [(words, index)] of where launches hold a whole number: the words may be set."""
+        return [
+            (words, int(index))
+            for words, *_ in self._kept
+            if isinstance(words, np.ndarray) and words.ndim == 1
+            for index in np.flatnonzero(words == number)
+        ]
+
     def guard(self, check):
         """Call `check()` before each replay; it raises where the recording has become stale."""
         self._guards.append(check)

@@ -90,6 +90,8 @@ from .lbfgs import LBFGS as LBFGS
 from .logs import CSVLogger as CSVLogger
 from .logs import TensorBoard as TensorBoard
 from .losses import CrossEntropy as CrossEntropy
+from .many import Histories as Histories
+from .many import fit_many as fit_many
 from .masking import Masked as Masked
 from .module import Module as Module
 from .module import Parameter as Parameter

@@ -1,7 +1,7 @@
 """Ensembles: several models, one answer. Breiman 1996 (bagging).
 
-The rule: members are fitted one after another from seeds of their own, so that an ensemble is the
-same whenever it is made again.
+The rule: members are fitted from seeds of their own, so that an ensemble is the same whenever it is
+made again, and however many of them are fitted at once.
 """
 
 import numpy as np
@@ -68,16 +68,19 @@ def bootstrap(rows, seed=0):
     return np.random.default_rng(seed).integers(0, rows, rows)
 
 
-def fit_ensemble(make_model, x, y, members=5, bagging=False, seed=0, **options):
+def fit_ensemble(make_model, x, y, members=5, bagging=False, seed=0, threads=None, **options):
     """Fit `members` models made by `make_model()`; return the Ensemble.
 
-    bagging: each on a bootstrap sample of the rows of its own. options: those of fit. Member i has
-    initial weights and shuffling of seed + i.
+    bagging: each on a bootstrap sample of the rows of its own. Member i has initial weights and
+    shuffling of seed + i. threads: fit so many at once by fit_many, to the same bits; None: one
+    after another by fit. options: those of fit_many, or of fit.
     """
     arrays.check_integer("fit_ensemble", "members", members, 1)
     if isinstance(make_model, Module) or not callable(make_model):
         kind = type(make_model).__name__
         raise TypeError(f"fit_ensemble: make_model is a {kind}, expected a function")
+    if threads is not None:
+        return _fit_at_once(make_model, x, y, members, bagging, seed, threads, options)
     models, histories = [], []
     for i in range(members):
         init.manual_seed(seed + i)
@@ -85,4 +88,23 @@ def fit_ensemble(make_model, x, y, members=5, bagging=False, seed=0, **options):
         rows = bootstrap(len(x), seed + i) if bagging else slice(None)
         histories.append(fit(model, x[rows], y[rows], seed=seed + i, **options))
         models.append(model)
+    return Ensemble(models, histories)
+
+
+def _fit_at_once(make_model, x, y, members, bagging, seed, threads, options):
+    from .many import fit_many
+
+    models, rows = [], None
+    for i in range(members):
+        init.manual_seed(seed + i)
+        models.append(make_model())
+    validation = options.get("validation")
+    if bagging and arrays.is_number(validation):
+        raise ValueError(
+            f"fit_ensemble: validation is {validation}, expected (x, y): with bagging and threads "
+            "the held out rows would be those of all members"
+        )
+    if bagging:
+        rows = [bootstrap(len(x), seed + i) for i in range(members)]
+    histories = fit_many(models, x, y, seeds=seed, rows=rows, threads=threads, **options)
     return Ensemble(models, histories)

@@ -9,12 +9,12 @@ class Progress:
     On what is no terminal it prints one line an epoch at the end.
     """
 
-    def __init__(self, epochs, rows, shown):
-        self._bar = None
+    def __init__(self, epochs, rows, shown, unit="epoch"):
+        self._bar, self._unit = None, unit
         self._epochs, self._rows = epochs, rows
         if shown:
             self._bar = self._make_bar()
-            self._task = self._bar.add_task("epoch 1", total=epochs * rows, figures="", speed="")
+            self._task = self._bar.add_task(f"{unit} 1", total=epochs * rows, figures="", speed="")
             self._bar.start()
 
     def _make_bar(self):
@@ -36,7 +36,7 @@ class Progress:
         """Show that `done` rows of an epoch are done, and `figures` of the last whole one."""
         if self._bar is None:
             return
-        fields = {"description": f"epoch {epoch + 1}/{self._epochs}"}
+        fields = {"description": f"{self._unit} {epoch + 1}/{self._epochs}"}
         if figures is not None:
             fields["figures"] = "  ".join(
                 f"{name.replace('_', ' ')} {value:.4f}"
