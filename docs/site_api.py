@@ -139,7 +139,8 @@ def escape(text):
     """Keep Markdown from reading what a docstring means as it is."""
     parts = re.split(r"(`[^`]*`)", text)
     return "".join(
-        part if part.startswith("`") else re.sub(r"([*<\[\]|])", r"\\\1", part) for part in parts
+        part if part.startswith("`") else re.sub(r"[*_<>\[\]|]", lambda m: f"&#{ord(m[0])};", part)
+        for part in parts
     )
 
 
@@ -165,7 +166,7 @@ def table(package, modules, up=""):
             lines.append("| " + " | ".join(cells) + " |")
     if all(line.endswith("|  |") for line in lines[2:]):  # no shapes: two columns
         lines = [re.sub(r"\|[^|]*\|$", "|", line) for line in lines]
-    return "\n".join(lines)
+    return "\n".join(["<div class='names' markdown>\n", *lines, "\n</div>"])
 
 
 def _code(text):
@@ -192,7 +193,7 @@ def entry(package, module, name):
     found = thing(package, name)
     line = line_of(package, module, name.split(".")[-1])
     source = f"../source/{package}/{module}.md#__codelineno-0-{line}"
-    lines = [f"### `{name}` {{ #{anchor(name)} }}\n"]
+    lines = [f"### `{name}` {{ #{anchor(name)} }}\n", f"[source]({source}){{ .source }}\n"]
     told = signature(package, name)
     if told:
         lines.append(f"```python\n{wrapped(told)}\n```\n")
@@ -201,8 +202,7 @@ def entry(package, module, name):
         lines.append(f"{_of_data(package, name)}\n")
     if isinstance(found, type):
         lines += methods(found)
-    lines.append(f"\n[{package}/{module}.py]({source}){{ .source }}\n")
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 def _of_data(package, name):
@@ -211,7 +211,7 @@ def _of_data(package, name):
     return f"A {type(found).__name__} of {len(found)}: " + ", ".join(f"`{key}`" for key in found)
 
 
-def wrapped(told, width=88):
+def wrapped(told, width=78):
     """Break a signature over lines where it is long."""
     if len(told) <= width:
         return told

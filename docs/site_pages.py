@@ -20,7 +20,7 @@ for _folder in (str(ROOT), str(DOCS)):
 import site_api  # noqa: E402
 
 REPORT = "zen4-2cores"  # the file whose figures the README shows
-HIDDEN = "---\nsearch:\n  exclude: true\n---\n\n"
+HIDDEN = "---\nsearch:\n  exclude: true\nhide: [toc]\n---\n\n"
 TABLE = re.compile(r"<!-- table (\w+): ([\w ]+) -->")
 FIGURES = re.compile(r"<!-- figures: ([\w ]+) -->")
 OUTSIDE = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
