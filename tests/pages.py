@@ -3,7 +3,9 @@
     python                          runs
     python title="needs PyTorch"    runs where torch is installed
     python title="needs a GPU"      does not run
-    console                         lines that begin with `$ fonio` run, in this process
+    python title="train.py"         is written to that file, in the working folder
+    console                         lines that begin with `$ fonio` run, in this process, and those
+                                    with `$ mpirun` where that and mpi4py are installed
     text title="prints"             is what the block before it printed; ... stands for anything
 
 The rule: a page is read as it is shown, so what it prints is what a reader sees.
@@ -13,14 +15,22 @@ import contextlib
 import doctest
 import importlib.util
 import io
+import os
 import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 from sybil import Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser
 
 PRINTS = 'text title="prints"'
-KINDS = ("python", 'python title="needs PyTorch"', 'python title="needs a GPU"', "console", PRINTS)
+KINDS = (
+    "python", 'python title="needs PyTorch"', 'python title="needs a GPU"',
+    'python title="train.py"', "console", PRINTS,
+)  # fmt: skip
 OTHER = {"python", "text", "console"}  # languages of which a fence must be one of these kinds
 EQUAL = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -40,7 +50,8 @@ class Page:
     def run(self, path):
         """Run a page from its start; return this page."""
         evaluators = (
-            self._run, self._run_with_torch, self._pass, self._run_commands, self._compare,
+            self._run, self._run_with_torch, self._pass, self._write, self._run_commands,
+            self._compare,
         )  # fmt: skip
         parsers = [CodeBlockParser(*pair) for pair in zip(KINDS, evaluators, strict=True)]
         for example in Sybil(parsers, path=str(path.parent)).parse(path).examples():
@@ -64,15 +75,21 @@ class Page:
             return self._pass(example)
         return self._run(example)
 
+    def _write(self, example):
+        Path("train.py").write_text(example.parsed, encoding="utf-8")
+        self._printed = None
+
     def _run_commands(self, example):
         lines = example.parsed.replace("\\\n", " ").splitlines()
         calls = [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ ")]
-        with _captured() as out:
-            for program, *arguments in calls:
-                if program == "fonio":
-                    _call_fonio(arguments)
-                    self.ran += 1
-        self._printed = out.getvalue()
+        self._printed = ""
+        for program, *arguments in calls:
+            printed = {"fonio": _call_fonio, "mpirun": _call_mpirun}[program](arguments)
+            if printed is None:
+                return self._pass(example)
+            self._printed += printed
+            self.ran += 1
+        return None
 
     def _compare(self, example):
         if self._printed is None:
@@ -90,16 +107,31 @@ def _captured():
 
 
 def _call_fonio(arguments):
+    """Run the command line in this process; return what it printed."""
     from rich.console import Console
 
     from fonio.nn import cli
 
     before = cli.console
-    cli.console = Console(width=100, color_system=None)
-    try:
-        cli.app(arguments, standalone_mode=False)
-    finally:
-        cli.console = before
+    with _captured() as out:
+        cli.console = Console(width=100, color_system=None)
+        try:
+            cli.app(arguments, standalone_mode=False)
+        finally:
+            cli.console = before
+    return out.getvalue()
+
+
+def _call_mpirun(arguments):
+    """Run a program by mpirun; None where there is none."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    program = shutil.which("mpirun", path=places)
+    if program is None or importlib.util.find_spec("mpi4py") is None:
+        return None
+    command = [program, *(sys.executable if a == "python" else a for a in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def blocks(text):
