@@ -7,6 +7,7 @@ import json
 import math
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from . import activations, datasets, init
@@ -23,6 +24,7 @@ from .sequential import Sequential
 from .tables import Table, read_frame
 from .training import fit
 
+LABEL_WIDTH = 20
 NORMS = {"none": None, "batch": BatchNorm1d, "layer": LayerNorm}
 
 
@@ -43,12 +45,20 @@ def from_file(path, target, task, missing, drop, share, seed):
     whole = Table.learn(frame, target, task, missing)
     y = whole.targets(frame)
     rows = np.arange(len(frame))
-    (rows, _), (held, _) = split(rows[:, None], y, test=share, seed=seed)
+    (rows, _), (held, _) = _hold_out(rows[:, None], y, "test", share, seed)
     train, test = (frame.iloc[part[:, 0]].reset_index(drop=True) for part in (rows, held))
     table = Table.learn(train, target, task, missing)  # the report's rows teach nothing
     table.labels = whole.labels
     found = [(table.inputs(f, "ignore"), table.targets(f)) for f in (train, test)]
     return found, table
+
+
+def _hold_out(x, y, option, share, seed):
+    if not 0 < round(len(x) * share) < len(x):
+        raise ValueError(
+            f"--{option} {share:g} of {len(x)} rows leaves none on one side, expected more rows"
+        )
+    return split(x, y, test=share, seed=seed)
 
 
 def build(width, outputs, told):
@@ -58,9 +68,11 @@ def build(width, outputs, told):
         n.lower(): value
         for n, value in vars(activations).items()
         if isinstance(value, type) and issubclass(value, activations.Activation)
-    }
-    if name.lower() not in known or name.lower() == "activation":
-        raise ValueError(f"--activation is {name!r}, expected one of {sorted(known)}")
+        if value.operation != "threshold" and value is not activations.Activation
+    } | {"prelu": activations.PReLU}
+    if name.lower() not in known:
+        expected = sorted(value.__name__ for value in known.values())
+        raise ValueError(f"--activation is {name!r}, expected one of {expected}")
     layers = []
     for hidden in told["layers"]:
         norm = NORMS[told["norm"]]
@@ -71,7 +83,7 @@ def build(width, outputs, told):
 
 
 def run(console, data, table, told, plot, save):
-    """Train, report, draw and save."""
+    """Train, report, save and draw; return the history."""
     (x, y), (x_test, y_test) = data
     classes = y.dtype.kind == "i"
     if told["optimizer"] not in OPTIMIZERS:
@@ -81,11 +93,12 @@ def run(console, data, table, told, plot, save):
     init.manual_seed(told["seed"])
     model = build(x.shape[1], len(labels) if classes else 1, told)
     optimizer = told["optimizer"]
-    if told["lr"]:
-        optimizer = OPTIMIZERS[optimizer](model.parameters(), lr=told["lr"])
+    if told["lr"] is not None:
+        made, _, options = OPTIMIZERS[optimizer]
+        optimizer = made(model.parameters(), lr=told["lr"], **options)
     count = sum(parameter.size for parameter in model.parameters())
     console.print(f"{len(x):,} rows of {x.shape[1]} inputs, {count:,} weights")
-    (x, y), held = split(x, y, test=told["validation"], seed=told["seed"] + 1)
+    (x, y), held = _hold_out(x, y, "validation", told["validation"], told["seed"] + 1)
     stopping = EarlyStopping(patience=told["patience"])
     history = fit(
         model, x, y, epochs=told["epochs"], batch_size=told["batch_size"], optimizer=optimizer,
@@ -97,19 +110,21 @@ def run(console, data, table, told, plot, save):
         _report_classes(console, model, x_test, y_test, labels)
     else:
         _report_numbers(console, model, x_test, y_test, table)
+    if save is not None:  # first: the model is what took time
+        save_with(model, save, {"table": json.dumps(table.to_dict())} if table else {})
+        console.print(f"model: {save}", markup=False)
     if plot is not None:
         history.plot().savefig(plot, dpi=120)
-        console.print(f"curves: {plot}")
-    if save is not None:
-        save_with(model, save, {"table": json.dumps(table.to_dict())} if table else {})
-        console.print(f"model: {save}")
+        console.print(f"curves: {plot}", markup=False)
+    return history
 
 
 def _say_end(console, history, stopping):
     end = "interrupted" if history.interrupted else "stopped early" if stopping.stopped else "ended"
     seconds = sum(history.columns.get("seconds", []))
-    best = "" if stopping.best_epoch is None else f", the best epoch {stopping.best_epoch + 1}"
-    console.print(f"{end} after {history.epochs} epochs, {seconds:.2f} s{best}")
+    best = "" if stopping.best_epoch is None else f", the best of epoch {stopping.best_epoch + 1}"
+    epochs = "1 epoch" if history.epochs == 1 else f"{history.epochs} epochs"
+    console.print(f"{end} after {epochs}, {seconds:.2f} s{best}")
 
 
 def _report_classes(console, model, x, y, labels):
@@ -119,15 +134,21 @@ def _report_classes(console, model, x, y, labels):
     console.print(f"test accuracy {accuracy:.2%} ± {spread:.2%} of {len(y):,} rows")
     if len(labels) > 20:
         return
-    grid = Grid(title="rows: the truth, columns: the answer", title_style="dim")
-    grid.add_column("")
+    room = max(3, (console.width - LABEL_WIDTH - 4) // len(labels) - 3)
+    console.print("rows: the truth, columns: the answer", style="dim")
+    grid = Grid()
+    grid.add_column("", no_wrap=True)
     for label in labels:
-        grid.add_column(label, justify="right")
+        grid.add_column(escape(_cut(label, room)), justify="right", no_wrap=True)
     for i, label in enumerate(labels):
         counts = np.bincount(found[y == i], minlength=len(labels))
         cells = [_cell(count, i == j) for j, count in enumerate(counts)]
-        grid.add_row(f"[bold]{label}[/bold]", *cells)
+        grid.add_row(f"[bold]{escape(_cut(label, LABEL_WIDTH))}[/bold]", *cells)
     console.print(grid)
+
+
+def _cut(label, width):
+    return label if len(label) <= width else label[: width - 1] + "…"
 
 
 def _cell(count, right):
@@ -144,7 +165,8 @@ def _report_numbers(console, model, x, y, table):
         f"test R² {explained:.4f}, root mean square error {np.sqrt((residual**2).mean()):.4g}, "
         f"mean absolute error {np.abs(residual).mean():.4g} of {len(y):,} rows"
     )
-    grid = Grid(title="residuals (answer less truth)", title_style="dim")
+    console.print("residuals (answer less truth) by quantile", style="dim")
+    grid = Grid()
     quantiles = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
     for q in quantiles:
         grid.add_column(f"{q:.0%}", justify="right")
@@ -161,7 +183,15 @@ def predict_file(path, source, out, proba, unknown):
     if "table" not in told:
         raise ValueError(f"{path} was not trained on a table by `fonio train`, use nn.load")
     table = Table.from_dict(json.loads(told["table"]))
-    x = table.inputs(read_frame(source), unknown)
+    outputs = 1 if table.labels is None else len(table.labels)
+    if (table.width, outputs) != (model.in_features, model.out_features):
+        raise ValueError(f"{path}: the net and how its table is read do not fit together")
+    if out is not None and not out.resolve().parent.is_dir():
+        raise FileNotFoundError(f"--out: {out.resolve().parent} is no folder")
+    frame = read_frame(source)
+    if len(frame) == 0:
+        raise ValueError(f"{source} has no rows")
+    x = table.inputs(frame, unknown)
     if table.labels is None:
         columns = {table.target: predict(model, x)[:, 0].astype(np.float64) * table.sd + table.mean}
     else:

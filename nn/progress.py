@@ -22,13 +22,15 @@ class Progress:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
+        console = Console(file=sys.stderr)
+        self._narrow = console.width < 110
         return Bar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8 if self._narrow else 24),
             TextColumn("{task.fields[figures]}"),
             TextColumn("{task.fields[speed]}"),
             TimeElapsedColumn(),
-            console=Console(file=sys.stderr),
+            console=console,
             refresh_per_second=10,
         )
 
@@ -38,15 +40,29 @@ class Progress:
             return
         fields = {"description": f"{self._unit} {epoch + 1}/{self._epochs}"}
         if figures is not None:
-            fields["figures"] = "  ".join(
-                f"{name.replace('_', ' ')} {value:.4f}"
-                for name, value in figures.items()
-                if name not in ("seconds", "lr")
-            )
+            shown = {n: v for n, v in figures.items() if n not in ("seconds", "lr")}
+            fields["figures"] = (_briefly if self._narrow else _fully)(shown)
         if speed is not None:
-            fields["speed"] = f"{speed:,.0f} samples/s"
+            fields["speed"] = (
+                f"{speed / 1e3:,.0f}k/s" if self._narrow else f"{speed:,.0f} samples/s"
+            )
         self._bar.update(self._task, completed=epoch * self._rows + done, **fields)
 
     def close(self):
         if self._bar is not None:
             self._bar.stop()
+
+
+def _fully(figures):
+    return "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
+
+
+def _briefly(figures):
+    """Return figures for 80 columns: loss 0.035|0.148 is of training and of validation."""
+    parts = []
+    for name, value in figures.items():
+        if not name.startswith("val_"):
+            other = figures.get(f"val_{name}")
+            short = "acc" if name == "accuracy" else name
+            parts.append(f"{short} {value:.3f}" + ("" if other is None else f"|{other:.3f}"))
+    return " ".join(parts)

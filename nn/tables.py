@@ -7,11 +7,23 @@ The rule: nothing is guessed silently. A column that is neither, a missing value
 column that was not there in training is refused by name, with what to do.
 """
 
+import lzma
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+UNREADABLE = (
+    ValueError,
+    OSError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 MOST_CATEGORIES = 200
 MOST_CLASSES = 20  # whole numbers with more values are a quantity, not a label
 
@@ -32,8 +44,9 @@ def read_frame(path):
             return pandas.read_parquet(path)
         if kind == ".npz":
             return _frame_of_arrays(path, pandas)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    except UNREADABLE as error:
+        told = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"{path} cannot be read: {told[0]}") from None
     raise ValueError(f"{path} is of an unknown kind, expected .csv, .tsv, .parquet or .npz")
 
 
@@ -46,6 +59,8 @@ def _pandas():
 
 
 def _frame_of_arrays(path, pandas):
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no npz archive, or cut short")
     with np.load(path, allow_pickle=False) as found:
         columns = {}
         for name in found.files:
@@ -94,6 +109,8 @@ class Table:
         """Infer how to read a training frame; see the module's text."""
         if target not in frame.columns:
             raise ValueError(f"there is no column {target!r}, expected {_near(target, frame)}")
+        if len(frame) == 0:
+            raise ValueError("the file has columns, but no rows")
         y = frame[target]
         if y.isna().any():
             rows = int(y.isna().sum())
@@ -142,15 +159,26 @@ class Table:
 
     @classmethod
     def from_dict(cls, data):
-        """Return the table of plain data."""
-        columns = [Column(**column) for column in data["columns"]]
-        return cls(columns, data["target"], data["labels"], data["mean"], data["sd"])
+        """Return the table of plain data, which may come from anywhere."""
+        try:
+            columns = [Column(**column) for column in data["columns"]]
+            table = cls(
+                columns, **{name: data[name] for name in ("target", "labels", "mean", "sd")}
+            )
+            sound = table.width > 0 and isinstance(table.target, str)
+        except (TypeError, LookupError) as error:
+            raise ValueError(f"how the model's table is read is damaged: {error}") from None
+        if not sound:
+            raise ValueError("how the model's table is read is damaged")
+        return table
 
 
 def _near(name, frame):
     import difflib
 
     names = [str(column) for column in frame.columns]
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        return f"more columns than {names[0]!r} (write it with commas, or as .tsv with tabs)"
     close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     return f"one of {close or names[:8]}"
 
@@ -222,7 +250,7 @@ def _encode(column, known, unknown):
     gaps = column.isna().to_numpy()
     strange = sorted({text for text in texts.dropna() if text not in place})
     if gaps.any() and not known.missing and unknown == "refuse":
-        raise ValueError(f"column {known.name!r} has missing values, which training had not")
+        raise ValueError(_missing(known, gaps))
     if strange and unknown == "refuse":
         raise ValueError(
             f"column {known.name!r} has categories {strange[:5]} that training had not: "
@@ -237,8 +265,16 @@ def _encode(column, known, unknown):
     return made
 
 
+def _missing(known, gaps):
+    return (
+        f"column {known.name!r} has {int(gaps.sum())} missing values, the first in row "
+        f"{int(gaps.argmax())}, which training had not: fill them, or train with --missing fill"
+    )
+
+
 def _encode_number(column, known):
-    numbers = np.array(_pandas().to_numeric(column, errors="coerce"), np.float64)
+    numbers = _pandas().to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers = np.array(numbers)
     bad = np.isnan(numbers) & column.notna().to_numpy()
     if bad.any():
         row = int(bad.argmax())
@@ -247,7 +283,7 @@ def _encode_number(column, known):
         )
     gaps = np.isnan(numbers)
     if gaps.any() and known.fill is None:
-        raise ValueError(f"column {known.name!r} has missing values, which training had not")
+        raise ValueError(_missing(known, gaps))
     if known.fill is not None:
         numbers[gaps] = known.fill
     return ((numbers - known.mean) / known.sd)[:, None]

@@ -1,5 +1,6 @@
 """The command line: what a new user types, what goes wrong in one line, what files become."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -10,9 +11,9 @@ import pandas
 import pytest
 from typer.testing import CliRunner
 
-from fonio import nn
-from fonio.nn import cli, tables
-from fonio.nn.files import read_tensors
+from fonio import __version__, nn
+from fonio.nn import cli, cli_train, tables
+from fonio.nn.files import read_tensors, write_tensors
 
 
 def run(*arguments, code=0):
@@ -90,6 +91,60 @@ def test_digits_from_the_command_line():
     assert "test accuracy" in text
 
 
+def test_options_reach_the_fit(table, monkeypatch):
+    seen = {}
+
+    def fit(model, x, y, **told):
+        seen.update(told, model=model)
+        return nn.fit(model, x, y, **told)
+
+    monkeypatch.setattr(cli_train, "fit", fit)
+    run(
+        "train", table, "--target", "label", "--optimizer", "sgd", "--lr", 0.25, "--batch-size", 16,
+        "--activation", "prelu", "--norm", "layer", "--layers", "8,4", "--epochs", 2, "--quiet",
+    )  # fmt: skip
+    assert isinstance(seen["optimizer"], nn.SGD)
+    assert seen["optimizer"].lr == 0.25
+    assert seen["batch_size"] == 16
+    names = [type(layer).__name__ for layer in seen["model"]]
+    assert names == ["Linear", "LayerNorm", "PReLU"] * 2 + ["Linear"]
+
+
+def test_ctrl_c_keeps_what_was_learnt(table, tmp_path, monkeypatch):
+    class Impatient(nn.EarlyStopping):
+        def end_epoch(self, fit):
+            if fit.epoch == 2:
+                raise KeyboardInterrupt
+            return super().end_epoch(fit)
+
+    monkeypatch.setattr(cli_train, "EarlyStopping", Impatient)
+    model = tmp_path / "m"
+    text = run("train", table, "--target", "label", "--save", model, *FAST, code=130)
+    assert "interrupted after 3 epochs" in text
+    assert "test accuracy" in text
+    people(20).to_csv(tmp_path / "new.csv", index=False)
+    assert run("predict", model, tmp_path / "new.csv").count("\n") == 21
+
+
+def test_labels_are_no_markup_and_are_cut_to_fit(tmp_path):
+    frame = people()
+    frame["label"] = frame["label"].map({"yes": "[bold]of many words, and more", "no": "no"})
+    frame.to_csv(tmp_path / "odd.csv", index=False)
+    text = run("train", tmp_path / "odd.csv", "--target", "label", *FAST)
+    assert "[bold]of many words…" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_columns_of_pandas_own_dtypes(tmp_path):
+    frame = people().convert_dtypes()
+    frame["age"] = frame["age"].mask(frame["age"] > 75)
+    frame["city"] = frame["city"].astype("category")
+    frame.to_parquet(tmp_path / "own.parquet")
+    told = ("--target", "label", "--missing", "fill", "--save", tmp_path / "m")
+    assert "test accuracy" in run("train", tmp_path / "own.parquet", *told, *FAST)
+    assert run("predict", tmp_path / "m", tmp_path / "own.parquet").startswith("label")
+
+
 def test_missing_values_are_refused_or_filled(tmp_path):
     frame = people()
     frame.loc[7, "age"] = np.nan
@@ -108,7 +163,26 @@ def learned(frame, **options):
 MIXED = people().astype({"age": object})
 MIXED.loc[3, "age"] = "old"
 ROMANS = people().assign(city="Paris")
+
+
+def trained(*options):
+    return lambda: run("train", "digits", "--epochs", 1, "--quiet", *options)
+
+
 BAD = [
+    (lambda: learned(people()[:0]), "columns, but no rows"),
+    (lambda: learned(people().rename(columns={"age": "a;b"})[["a;b"]]), "write it with commas"),
+    (lambda: learned(people()).inputs(people().assign(age=np.nan)), "400 missing .* fill them"),
+    (lambda: tables.Table.from_dict({"columns": [{"nam": 1}]}), "table is read is damaged"),
+    (trained("--lr", -1), "--lr is -1, expected 0 < lr < inf"),
+    (trained("--validation", 0), "--validation is 0, expected 0 < validation < 1"),
+    (trained("--test", 1.5), "--test is 1.5, expected 0 < test < 1"),
+    (trained("--epochs", 0), "--epochs is 0, expected at least 1"),
+    (trained("--seed", -1), "--seed is -1, expected at least 0"),
+    (trained("--save", "."), "--save is ., a folder, expected a file"),
+    (trained("--plot", "curves.doc"), "--plot is curves.doc, expected a name that ends in"),
+    (trained("--target", "y"), "digits knows its labels"),
+    (trained("--activation", "threshold"), "--activation is 'threshold', expected one of"),
     (lambda: learned(people(), target="lable"), "no column 'lable', expected one of .'label'"),
     (lambda: learned(MIXED), "column 'age' mixes numbers and texts: row 3 holds 'old'"),
     (lambda: learned(people().assign(name=np.arange(400).astype(str) + "x")), "has 400 different"),
@@ -131,8 +205,38 @@ BAD = [
 
 @pytest.mark.parametrize(("call", "message"), BAD, ids=range(len(BAD)))
 def test_bad_input_is_named(call, message):
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, OSError), match=message):
         call()
+
+
+def test_files_that_are_none_or_cut_short(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.arange(9.0))
+    np.save(tmp_path / "b.npy", np.arange(3.0))
+    packed = gzip.compress(people().to_csv(index=False).encode())
+    spoiled = {
+        "cut.npz": (tmp_path / "a.npz").read_bytes()[:-30],
+        "array.npz": (tmp_path / "b.npy").read_bytes(),
+        "cut.csv.gz": packed[: len(packed) // 2],
+        "noise.csv": bytes(range(256)),
+        "noise.parquet": b"PAR1" + bytes(99),
+        "empty.csv": b"",
+        "ragged.csv": b"a,b\n1,2\n1,2,3\n",
+    }
+    for name, data in spoiled.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=f"{name} cannot be read: .") as error:
+            tables.read_frame(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def test_a_table_that_does_not_fit_its_net_is_refused(table, tmp_path):
+    run("train", table, "--target", "label", "--save", tmp_path / "m", "--epochs", 1, "--quiet")
+    tensors, told = read_tensors(tmp_path / "m", "test")
+    read = json.loads(told["table"])
+    read["labels"].append("maybe")
+    write_tensors(tmp_path / "m", tensors, told | {"table": json.dumps(read)})
+    with pytest.raises(ValueError, match="do not fit together"):
+        run("predict", tmp_path / "m", table)
 
 
 def test_new_categories_may_be_ignored():
@@ -167,6 +271,11 @@ def test_help_shows_examples_and_commands():
     for command in ("train", "predict", "info", "warmup", "cache", "bench"):
         assert command in text
     assert "fonio train digits" in run("train", "--help")
+
+
+def test_version_and_examples_at_the_front():
+    assert run("--version") == f"fonio {__version__}\n"
+    assert "fonio train digits" in run("--help")
 
 
 def test_info_and_an_empty_cache(tmp_path):
