@@ -57,6 +57,7 @@ def source_page(path):
 def fill(text, path):
     """Return a page with its tables and figures, and links out of docs/ led to source pages."""
     up = "../" * path.count("/")
+    text = text.replace("  # fmt: skip\n", "\n")
     text = TABLE.sub(lambda m: site_api.table(m[1], m[2].split(), up), text)
     text = FIGURES.sub(lambda m: figures(m[1]), text)
 

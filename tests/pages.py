@@ -107,18 +107,21 @@ def _captured():
 
 
 def _call_fonio(arguments):
-    """Run the command line in this process; return what it printed."""
+    """Run the command line in this process; return what it printed, errors too."""
     from rich.console import Console
 
     from fonio.nn import cli
 
-    before = cli.console
-    with _captured() as out:
-        cli.console = Console(width=100, color_system=None)
+    before = cli.console, sys.argv
+    with _captured() as out, contextlib.redirect_stderr(out):
+        cli.console, sys.argv = Console(width=82, color_system=None), ["fonio", *arguments]
         try:
-            cli.app(arguments, standalone_mode=False)
+            cli.main()
+        except SystemExit as end:
+            if end.code == 2:
+                raise AssertionError(f"wrong usage: {arguments}\n{out.getvalue()}") from None
         finally:
-            cli.console = before
+            cli.console, sys.argv = before
     return out.getvalue()
 
 
