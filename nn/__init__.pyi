@@ -138,6 +138,7 @@ from .schedules import Warmup as Warmup
 from .schedules import scale_rate as scale_rate
 from .sequential import Sequential as Sequential
 from .steps import step as step
+from .sweeps import on_dask as on_dask
 from .training import fit as fit
 from .uncertainty import all_masks as all_masks
 from .uncertainty import monte_carlo as monte_carlo

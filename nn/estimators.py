@@ -169,7 +169,8 @@ class _Perceptron(BaseEstimator):
             return one
         check_is_fitted(self, "model_")
         X = validate_data(self, X, dtype=self._precision, reset=False)
-        return outputs_of(self.model_, X)
+        with one_thread_in_a_pool():
+            return outputs_of(self.model_, X)
 
     def _one_row(self, X):
         """Answer for a (1, features) array without scikit-learn's checks, which cost 100 us."""
