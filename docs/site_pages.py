@@ -23,6 +23,7 @@ REPORT = "zen4-2cores"  # the file whose figures the README shows
 HIDDEN = "---\nsearch:\n  exclude: true\nhide: [toc]\n---\n\n"
 TABLE = re.compile(r"<!-- table (\w+): ([\w ]+) -->")
 FIGURES = re.compile(r"<!-- figures: ([\w ]+) -->")
+OPTIONS = re.compile(r"<!-- options: (\w+) -->")
 OUTSIDE = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -60,6 +61,7 @@ def fill(text, path):
     text = text.replace("  # fmt: skip\n", "\n")
     text = TABLE.sub(lambda m: site_api.table(m[1], m[2].split(), up), text)
     text = FIGURES.sub(lambda m: figures(m[1]), text)
+    text = OPTIONS.sub(lambda m: options(m[1]), text)
 
     def lead(match):
         target = _in_root(path, match[1])
@@ -119,3 +121,19 @@ def figures(which):
     if not chosen:
         raise ValueError(f"no row of {REPORT} is of the section {which!r}")
     return markdown(chosen, results)
+
+
+def options(command):
+    """Return a table of what a command of the command line takes."""
+    import typer.main
+
+    from fonio.nn import cli
+
+    lines = ["| | | unless said |", "|---|---|---|"]
+    for one in typer.main.get_command(cli.app).commands[command].params:
+        flag = one.param_type_name == "option"
+        absent = one.required or one.default in (None, "") or one.default is False
+        default = "" if absent else f"`{one.default}`"
+        told = getattr(one, "help", None) or ""
+        lines.append(f"| `{one.opts[0] if flag else one.name.upper()}` | {told} | {default} |")
+    return "\n".join(["<div class='names' markdown>\n", *lines, "\n</div>"])
