@@ -41,7 +41,7 @@ SECTIONS = {
         "Initialisation": "init",
         "Seeing inside": "inspection plots",
         "Pretraining, pruning, growing": "pretraining pruning growing masking",
-        "Many nets": "many ensembles",
+        "Many nets": "many ensembles sweeps",
         "Njit code": "compiled",
         "Files and exports": "files numpy_export c_export onnx_export interchange",
         "scikit-learn": "estimators",
