@@ -45,7 +45,7 @@ SECTIONS = {
         "Njit code": "compiled",
         "Files and exports": "files numpy_export c_export onnx_export interchange",
         "scikit-learn": "estimators",
-        "CUDA": "fusion",
+        "CUDA": "fusion device_nets",
     },
 }
 SUBMODULES = ("datasets", "init", "plots")  # of nn: their functions are entries of their own

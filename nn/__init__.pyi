@@ -57,6 +57,8 @@ from .data import BalancedSampler as BalancedSampler
 from .data import batches as batches
 from .data import one_hot as one_hot
 from .data import split as split
+from .device_nets import device_function as device_function
+from .device_nets import device_weights as device_weights
 from .dropconnect import DropConnect as DropConnect
 from .dropouts import AlphaDropout as AlphaDropout
 from .dropouts import Dropout as Dropout

@@ -12,7 +12,7 @@ KERNELS, NN = ROOT / "kernels", ROOT / "nn"
 # files that import numba-cuda at their top: others import them inside functions, when CUDA is used
 ON_CUDA = {
     *("ptx", "ptx_products", "ptx_tensor"),
-    *("retarget", "cuda_loops", "cuda_blocks", "tiles", "tensor_cores"),
+    *("retarget", "cuda_loops", "cuda_blocks", "cuda_nets", "tiles", "tensor_cores"),
     *("fused_tiles", "fused_gradients", "fused_kernels"),
 }
 
