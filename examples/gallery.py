@@ -47,7 +47,7 @@ from fonio import nn
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "gallery.md"
 FOLDER = PAGE.with_suffix("")
-OTHERS = {"gallery", "make_gallery", "demo"}  # files beside the examples that are none
+OTHERS = {"gallery", "make_gallery", "demo", "mpi_train"}  # files that are no examples of it
 SECTIONS = (
     *("Depth and activations", "Initialisation", "Normalization", "Dropout", "Optimization"),
     *("Regularisation and data", "Growing, pruning, transfer", "Inside Numba code"),

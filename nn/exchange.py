@@ -1,8 +1,8 @@
 """What the processes of a data-parallel fit send each other in a recorded step, by MPI.
 
 A recording is replayed with no Python in between, and a message is a launch like others: its kernel
-calls a Python function by address, which takes the GIL, calls MPI and gives both back (2 us beside
-MPI's 15). So the step stays one recording, and is proven as it is.
+calls a Python function by address, which takes the GIL and calls MPI: 0.1 us beside the 3 to 15 of
+a small message on one machine. So the step stays one recording, and is proven as it is.
 
 The rule: every process sends the same messages in the same order. What raises in one is kept and
 raised again outside the recording.

@@ -79,6 +79,16 @@ class TestUnderMPI:
         assert said["stopped"] == [[2, 5]] * processes
         assert said["written"] == [True] + [False] * (processes - 1)
 
+    def test_the_example_finds_what_one_process_finds(self):
+        pytest.importorskip("mpi4py")
+        script = SCRIPT.parents[1] / "examples" / "mpi_train.py"
+        one = subprocess.run(
+            [sys.executable, script, "--quick"], capture_output=True, text=True, timeout=150
+        )
+        found, alone = (json.loads(out) for out in (mpirun(2, script, "--quick"), one.stdout))
+        assert found == pytest.approx(alone, rel=1e-6)
+        assert found["accuracy"] > 0.8
+
 
 def test_without_mpi4py_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
