@@ -14,6 +14,7 @@ def on_files(files, config):
     """Add the pages that are made."""
     for path, text in site_pages.pages().items():
         files.append(File.generated(config, path, content=text))
+    files.append(File.generated(config, "report.html", content=site_pages.report()))
     return files
 
 

@@ -38,6 +38,13 @@ def pages():
     return made
 
 
+def report():
+    """Return the page of every kernel and its peers, which `python -m bench report` writes."""
+    from bench.report_page import page
+
+    return page(REPORT)
+
+
 def linked_sources():
     """Return the files of the checkout, outside docs/, that pages of docs/ link to."""
     found = set()
