@@ -121,7 +121,8 @@ def _shares(results):
 # the order of the tables; groups that are not named come last
 GROUPS = (
     *("elementary", "arithmetic", "activations", "matrix", "masks", "normalization"),
-    *("losses", "optimizers", "steps", "fits", "inference", "cold start", "memory"),
+    *("losses", "optimizers", "steps", "fits", "inference", "estimators"),
+    *("cold start", "memory"),
 )
 
 

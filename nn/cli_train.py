@@ -122,7 +122,7 @@ def run(console, data, table, told, plot, save):
 def _say_end(console, history, stopping):
     end = "interrupted" if history.interrupted else "stopped early" if stopping.stopped else "ended"
     seconds = sum(history.columns.get("seconds", []))
-    best = "" if stopping.best_epoch is None else f", the best of epoch {stopping.best_epoch + 1}"
+    best = "" if stopping.best_epoch is None else f", the best epoch {stopping.best_epoch + 1}"
     epochs = "1 epoch" if history.epochs == 1 else f"{history.epochs} epochs"
     console.print(f"{end} after {epochs}, {seconds:.2f} s{best}")
 

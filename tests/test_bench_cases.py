@@ -138,7 +138,13 @@ def test_the_numpy_net_has_right_gradients(net):
             assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(gradient[place], abs=1e-7)
 
 
-@pytest.mark.parametrize("name", ["step disc", "step 4-32", "fit 64", "predict 784-256-10, 1 row"])
+TRIED_PROGRAMS = (
+    "step disc", "step 4-32", "fit 64", "predict 784-256-10, 1 row", "MLPClassifier.fit digits",
+    "MLPClassifier.predict", "save a million",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRIED_PROGRAMS)
 def test_programs_answer_rightly(name):
     program = next(program for program in programs() if program.name.startswith(name))
     assert program.check().error <= program.check().tolerance

@@ -238,4 +238,6 @@ PROGRAMS = [
 
 def programs():
     """List the programs, in the table's order."""
-    return PROGRAMS
+    from .estimators import estimators
+
+    return [*PROGRAMS, *estimators()]
