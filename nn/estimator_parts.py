@@ -5,6 +5,7 @@ rule: rates and penalties are scaled so that steps are the same, and losses are 
 """
 
 import contextlib
+import numbers
 import threading
 
 import numpy as np
@@ -27,6 +28,11 @@ from .sequential import Sequential
 
 NAMES = {"identity": None, "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 LEAST_RATE = 1e-6
+KNOWN = {
+    "solver": ("adam", "adamw", "sgd", "lbfgs", "rmsprop", "nadam", "radam"),
+    "learning_rate": ("constant", "invscaling", "adaptive"),
+    "dtype": (None, "float32", "float64", np.float32, np.float64),
+}
 
 
 @contextlib.contextmanager
@@ -64,6 +70,40 @@ def activations_of(estimator):
     for one in given:
         arrays.check_known(name, one, {**NAMES, **kernels.ACTIVATIONS}, "activation")
     return [NAMES.get(one, one) for one in given]
+
+
+def check_arguments(estimator):
+    """Refuse arguments of an estimator that mean nothing, before anything is fitted."""
+    name = type(estimator).__name__
+    for argument in ("max_iter", "n_iter_no_change"):
+        value = getattr(estimator, argument)
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(f"{name}: {argument} is {value!r}, expected an integer >= 1")
+    for argument, known in KNOWN.items():
+        if getattr(estimator, argument) not in known:
+            raise ValueError(
+                f"{name}: {argument} is {getattr(estimator, argument)!r}, expected one of "
+                f"{list(known)}"
+            )
+    if not 0 < estimator.validation_fraction < 1:
+        raise ValueError(
+            f"{name}: validation_fraction is {estimator.validation_fraction}, expected "
+            "0 < validation_fraction < 1"
+        )
+    for argument in ("alpha", "tol"):
+        value = getattr(estimator, argument)
+        if value < 0:
+            raise ValueError(f"{name}: {argument} is {value}, expected {argument} >= 0")
+    if not 0 <= estimator.momentum <= 1:
+        raise ValueError(f"{name}: momentum is {estimator.momentum}, expected 0 <= momentum <= 1")
+    size = estimator.batch_size
+    if size != "auto" and (not isinstance(size, numbers.Integral) or size < 1):
+        raise ValueError(f"{name}: batch_size is {size!r}, expected 'auto' or an integer >= 1")
+    if not (callable(estimator.loss) or estimator.loss in estimator._losses):
+        raise ValueError(
+            f"{name}: loss is {estimator.loss!r}, expected one of {list(estimator._losses)} or a "
+            "function (output, target) -> loss, doutput"
+        )
 
 
 def _modules():
@@ -181,8 +221,10 @@ class Watcher(Callback):
         estimator.t_ += fit.rows
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+        if self.validation is not None:
+            score = self._score()
         if estimator.early_stopping and self.validation is not None:
-            self._watch_score()
+            self._watch(score)
         else:
             self.still = self.still + 1 if loss > estimator.best_loss_ - estimator.tol else 0
         estimator.best_loss_ = min(loss, estimator.best_loss_)
@@ -193,13 +235,19 @@ class Watcher(Callback):
         total = sum(float((w.astype(np.float64) ** 2).sum()) for w in weights)
         return 0.5 * self.estimator.alpha * total / fit.batch_size
 
-    def _watch_score(self):
+    def _score(self):
+        """Add the score of the validation data to the estimator's, and return it."""
         estimator = self.estimator
         X, y = self.validation
         score = estimator._score_of(predict(estimator.model_, X), y)
         estimator.validation_scores_.append(score)
         if estimator.verbose:
             print(f"Validation score: {score:f}")
+        return score
+
+    def _watch(self, score):
+        """Count the epochs that were no better, and keep the best weights."""
+        estimator = self.estimator
         self.still = self.still + 1 if score < self.best_score + estimator.tol else 0
         if score > self.best_score:
             self.best_score = estimator.best_validation_score_ = score

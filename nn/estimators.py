@@ -7,7 +7,6 @@ callbacks, validation data) are what its users asked for. Needs `fonio[sklearn]`
 The rule: what scikit-learn can check it checks; the rest is said by fit of fonio.nn.
 """
 
-import numbers
 import warnings
 
 import numpy as np
@@ -17,6 +16,7 @@ from .estimator_parts import (
     Watcher,
     activations_of,
     build,
+    check_arguments,
     make_fit_optimizer,
     needs_sklearn,
     one_thread_in_a_pool,
@@ -37,18 +37,11 @@ with needs_sklearn():
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 
-KNOWN = {
-    "solver": ("adam", "adamw", "sgd", "lbfgs", "rmsprop", "nadam", "radam"),
-    "learning_rate": ("constant", "invscaling", "adaptive"),
-    "dtype": (None, "float32", "float64", np.float32, np.float64),
-}
-
-
 class _Perceptron(BaseEstimator):
     """What both estimators share: fitting, going on, and answers for one row."""
 
     def _fit(self, X, y, sample_weight, validation, incremental):
-        self._check_arguments()
+        check_arguments(self)
         fresh = not hasattr(self, "model_") or not (self.warm_start or incremental)
         X, y = validate_data(
             self, X, y, multi_output=True, y_numeric=self._numeric, dtype=self._precisions(fresh),
@@ -59,16 +52,23 @@ class _Perceptron(BaseEstimator):
         targets, weights = self._targets(y, fresh, incremental), None
         if sample_weight is not None:
             weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+            if (weights < 0).any():
+                name = type(self).__name__
+                raise ValueError(
+                    f"{name}: sample_weight has negative numbers, expected sample_weight >= 0"
+                )
         if getattr(self, "class_weight", None) is not None:
             balance = compute_sample_weight(self.class_weight, y)
             weights = balance if weights is None else weights * balance
         if fresh:
             self._begin(X, targets)
+        given = None
         if self.early_stopping and validation is None and not incremental:
             X, targets, weights, validation = self._hold_out(X, y, targets, weights)
         elif validation is not None:
             validation = self._checked_validation(validation)
-        self._train(X, targets, weights, validation, incremental)
+            given = validation[0], self._targets(validation[1], False, False)
+        self._train(X, targets, weights, validation, given, incremental)
         return self
 
     def _begin(self, X, targets):
@@ -87,8 +87,11 @@ class _Perceptron(BaseEstimator):
         self._optimizer = None
         self.__dict__.pop("_handle", None)
 
-    def _train(self, X, targets, weights, validation, incremental):
-        """Run fonio's fit with what the arguments mean."""
+    def _train(self, X, targets, weights, validation, given, incremental):
+        """Run fonio's fit with what the arguments mean.
+
+        validation: X, y to score; given: those of the user as targets, for callbacks to watch.
+        """
         rows = len(X)
         batch = min(200, rows) if self.batch_size == "auto" else min(self.batch_size, rows)
         optimizer = self._optimizer
@@ -104,6 +107,7 @@ class _Perceptron(BaseEstimator):
                 loss=self.loss if callable(self.loss) else self._loss_name, sample_weight=weights,
                 schedule=rate_schedule(self, rows), shuffle=self.shuffle, seed=self._seed,
                 callbacks=[*penalties, watcher, *self.callbacks], progress=self.progress,
+                validation=given if self.callbacks else None,
             )  # fmt: skip
         self.__dict__.pop("_handle", None)
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.inf
@@ -130,6 +134,11 @@ class _Perceptron(BaseEstimator):
         return X[kept], targets[kept], part, (X[held], y[held])
 
     def _checked_validation(self, validation):
+        if not isinstance(validation, tuple | list) or len(validation) != 2:
+            kind = type(validation).__name__
+            raise ValueError(f"{type(self).__name__}: validation is a {kind}, expected (X, y)")
+        if self.validation_scores_ is None:
+            self.validation_scores_ = []
         X, y = validation
         return validate_data(
             self, X, y, multi_output=True, y_numeric=self._numeric, dtype=self._precision,
@@ -141,26 +150,6 @@ class _Perceptron(BaseEstimator):
         if not fresh:
             return self._precision
         return (np.float64, np.float32) if self.dtype is None else np.dtype(self.dtype)
-
-    def _check_arguments(self):
-        name = type(self).__name__
-        for argument in ("max_iter", "n_iter_no_change"):
-            value = getattr(self, argument)
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(f"{name}: {argument} is {value!r}, expected an integer >= 1")
-        for argument, known in KNOWN.items():
-            if getattr(self, argument) not in known:
-                raise ValueError(
-                    f"{name}: {argument} is {getattr(self, argument)!r}, expected one of "
-                    f"{list(known)}"
-                )
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"{name}: validation_fraction is {self.validation_fraction}, expected "
-                "0 < validation_fraction < 1"
-            )
-        if self.alpha < 0:
-            raise ValueError(f"{name}: alpha is {self.alpha}, expected alpha >= 0")
 
     def _outputs(self, X):
         """Return the model's outputs (N, O); quickly where X is one row of plain numbers."""
@@ -217,12 +206,14 @@ class MLPClassifier(ClassifierMixin, _Perceptron):
     Those that scikit-learn lacks: dropout (a rate, or one for each hidden layer), batchnorm,
     activation also a list with a name of fonio.kernels.ACTIVATIONS for each hidden layer,
     class_weight ("balanced" or {label: weight}), dtype (None: X's own; float32 is faster), loss (a
-    function (output, target) -> loss, doutput), callbacks (of nn.fit), progress. `fit` takes
-    sample_weight, and validation=(X, y) for early stopping. One label a sample, or multi-label
-    indicators (N, L).
+    function (output, target) -> loss, doutput; its targets are indicators (N, C), of two classes
+    (N, 1)), callbacks (of nn.fit), progress. `fit` takes sample_weight, and validation=(X, y): for
+    early stopping, for callbacks, and to be scored after each epoch (`validation_scores_`). One
+    label a sample, or multi-label indicators (N, L).
     """
 
     _numeric = False
+    _losses = (None,)
 
     def __init__(
         self, hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001,
@@ -239,7 +230,7 @@ class MLPClassifier(ClassifierMixin, _Perceptron):
         """Fit to X (N, features) and labels y (N,), or indicators (N, L); return self."""
         return self._fit(X, y, sample_weight, validation, incremental=False)
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Train for one epoch more; the first call names all classes unless y holds them."""
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -289,7 +280,7 @@ class MLPClassifier(ClassifierMixin, _Perceptron):
             unknown = np.setdiff1d(np.unique(y), self.classes_) if not self._multilabel else ()
             if len(unknown):
                 raise ValueError(f"`y` has classes not in `self.classes_`: {list(unknown)}")
-        if self._loss_name == "cross_entropy":
+        if self._loss_name == "cross_entropy" and not callable(self.loss):
             return np.searchsorted(self.classes_, y)
         made = self._binarizer.transform(y).astype(self._precision)
         return made if made.ndim == 2 else made[:, None]
@@ -340,6 +331,7 @@ class MLPRegressor(RegressorMixin, _Perceptron):
     """
 
     _numeric = True
+    _losses = ("squared_error", "l1", "smooth_l1", "huber")
     _out_activation = "identity"
 
     def __init__(

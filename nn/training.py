@@ -16,7 +16,7 @@ from ..kernels import arrays
 from .callbacks import make_callbacks
 from .history import History
 from .inference import evaluate, prepare_inputs
-from .losses import check_model, make_loss, prepare_targets
+from .losses import Loss, check_model, make_loss, prepare_targets
 from .optimizers import make_optimizer
 from .progress import Progress
 from .schedules import ReduceLROnPlateau, Schedule
@@ -80,6 +80,7 @@ def fit(
     y = prepare_targets(loss, y, width, model.dtype)
     if len(y) != len(x):
         raise ValueError(f"fit: y has {len(y)} rows, expected {len(x)} as x has")
+    _check_weighable(loss, sample_weight=sample_weight, class_weight=class_weight)
     weights = _weights("sample_weight", sample_weight, len(x), model.dtype)
     classes = _weights("class_weight", class_weight, width, model.dtype)
     x, y, weights, validation = _split(x, y, weights, validation)
@@ -213,6 +214,16 @@ def _check_numbers(epochs, batch_size, clip_norm, clip_value, schedule, seed):
     if isinstance(schedule, type) or not (known or callable(schedule)):
         kind = schedule.__name__ if isinstance(schedule, type) else type(schedule).__name__
         raise TypeError(f"fit: schedule is a {kind}, expected a schedule or a function")
+
+
+def _check_weighable(loss, **weights):
+    """Refuse weights that a function of (output, target) would not see."""
+    named = [name for name, given in weights.items() if given is not None]
+    if named and not isinstance(loss, Loss):
+        raise ValueError(
+            f"fit: {named[0]} is given, and the loss is a function of (output, target) alone, "
+            "expected a loss by name, or weights inside of the function"
+        )
 
 
 def _check_validation(model, loss, validation):
