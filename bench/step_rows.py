@@ -40,6 +40,26 @@ def _two_threads_over_one(net):
     return {"2 threads": with_threads(side, 2), "1 thread": with_threads(side, 1)}
 
 
+def _many_nets(threads):
+    """A hundred small nets by fit_many, and by fit one after another."""
+    from fonio import nn
+
+    x, labels, _ = MANY.data()
+    options = {"epochs": 8, "batch_size": MANY.batch, "progress": False}
+
+    def nets():
+        return [steps.model(MANY) for _ in range(100)]
+
+    def together():
+        nn.fit_many(nets(), x[:1024], labels[:1024], threads=threads, **options)
+
+    def apart():
+        for seed, model in enumerate(nets()):
+            nn.fit(model, x[:1024], labels[:1024], seed=seed, **options)
+
+    return {"fonio": together, "one after another": apart}
+
+
 def _step_rows():
     for name, (torch, jax) in STEP_TARGETS.items():
         targets = {"torch": torch, "jax": jax}
@@ -58,6 +78,7 @@ def _step_rows():
 
 
 NET = steps.NETS[TWO_THREADS]
+MANY = steps.Net((64, 32, 10), 32)
 ROWS = [
     *_step_rows(),
     Row(
@@ -77,6 +98,17 @@ ROWS = [
         slice_seconds=20e-3,
         rest=10e-3,
         seconds=10.0,
+    ),
+    *(
+        Row(
+            f"100 nets 64-32-10 at once, 8 epochs, {threads} thread{'s' * (threads > 1)}",
+            "training",
+            partial(_many_nets, threads),
+            targets={"one after another": target},
+            threads=threads,
+            seconds=20.0,
+        )
+        for threads, target in ((1, 1.5), (2, 2.5))
     ),
     Row("import", "cold start", figure=cold.import_seconds, limit=0.35),
     Row("first fit, empty cache", "cold start", figure=cold.first_fit_empty, limit=5.0),
