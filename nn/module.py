@@ -149,7 +149,7 @@ class Module:
     def load_state_dict(self, state):
         """Copy arrays by name into place; refuse missing, unknown and misshapen ones first.
 
-        Counters of masks may be missing, and PyTorch's `num_batches_tracked` is left out.
+        Counters may be missing; PyTorch's `num_batches_tracked` is left out where none is kept.
         """
         load_arrays(self, state, type(self).__name__)
 
@@ -244,11 +244,19 @@ def load_arrays(module, state, where):
         target[...] = array
 
 
+def _counted(name, array, targets):
+    """Return PyTorch's count of batches as our array of one, or None where we keep none."""
+    if not name.endswith("num_batches_tracked"):
+        return array
+    return np.reshape(arrays.on_host(array), -1) if name in targets else None
+
+
 def matched_arrays(module, state, where):
     """Return (the module's array, the array of that name on the host) of all, checked."""
     targets = {name: parameter.value for name, parameter in module.named_parameters()}
     targets |= dict(module.named_buffers())
-    state = {n: a for n, a in state.items() if not n.endswith("num_batches_tracked")}
+    state = {n: _counted(n, a, targets) for n, a in state.items()}
+    state = {n: a for n, a in state.items() if a is not None}
     wanted = {name for name, array in targets.items() if array.dtype.kind == "f"}
     missing, unknown = sorted(wanted - set(state)), sorted(set(state) - set(targets))
     if missing or unknown:

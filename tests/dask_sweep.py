@@ -14,7 +14,7 @@ from pathlib import Path
 import dask
 import numpy as np
 from dask.distributed import Client, LocalCluster
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from fonio import kernels, nn
 
@@ -55,6 +55,13 @@ def sweep(folder, kills):
     return GridSearchCV(net, GRID, cv=3).fit(x, y)
 
 
+def regress():
+    """Return the scores of a regressor's folds."""
+    x = np.random.default_rng(1).normal(size=(90, 4))
+    net = nn.MLPRegressor(hidden_layer_sizes=(8,), max_iter=20, random_state=0)
+    return cross_val_score(net, x, x[:, 0] * x[:, 1], cv=3).tolist()
+
+
 def refused(callback):
     """Return what is said of a search that cannot come to an end."""
     net = nn.MLPClassifier(max_iter=1, callbacks=[callback])
@@ -90,6 +97,7 @@ def main():
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", **options)
     with cluster, Client(cluster) as client, nn.on_dask(client):
         found = sweep(folder / "dask", kills=True)
+        numbers = regress()
         errors = [refused(Unpicklable()), refused(die)]
     alone = sweep(folder / "alone", kills=False)
     scores = "mean_test_score", "std_test_score"
@@ -103,6 +111,7 @@ def main():
         ),
         "notes": [note for note in notes(folder / "dask") if note[0] != os.getpid()],
         "alone": notes(folder / "alone"),
+        "numbers": [numbers, regress()],
         "refused": errors,
     }
     print("\n" + json.dumps(told))

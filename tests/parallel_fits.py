@@ -156,20 +156,35 @@ def errors(communicator):
 
 def others(communicator):
     """Return threads, stops and files of fits, as each process sees them."""
+    from mpi4py import MPI
+
     rank, threads = communicator.Get_rank(), []
     nn.fit(
         net(), X, Y, epochs=1, progress=False, communicator=communicator,
         callbacks=[lambda model, history: threads.append(kernels.get_num_threads())],
     )  # fmt: skip
     path = f"{sys.argv[1]}.{rank}.checkpoint"
-    told = {"epochs": 5, "progress": False, "communicator": communicator, "checkpoint": path}
-    stopped = nn.fit(net(), X, Y, callbacks=[Stop(rank == 0)], **told).epochs
+    told = {"epochs": 5, "progress": False, "communicator": communicator}
+    stopped = nn.fit(net(), X, Y, callbacks=[Stop(rank == 0)], checkpoint=path, **told).epochs
     went_on = nn.fit(net(), X, Y, callbacks=[Stop(rank == 1)], **told).epochs
+    first, whole, alone = net(), net(), net()
+    resume = f"{sys.argv[1]}.0.checkpoint"
+    nn.fit(first, X, Y, callbacks=[Stop(False)], resume=resume, **told)
+    nn.fit(whole, X, Y, callbacks=[Stop(False)], **told)
+    nn.fit(alone, X, Y, **{**told, "communicator": MPI.COMM_SELF})
+    by_itself = net()
+    nn.fit(by_itself, X, Y, **{**told, "communicator": None})
     return {
         "threads": communicator.allgather(threads[0]),
         "stopped": communicator.allgather([stopped, went_on]),
         "written": communicator.allgather(os.path.exists(path)),
+        "resumed": communicator.allgather(bits(first) == bits(whole)),
+        "alone": communicator.allgather(bits(alone) == bits(by_itself)),
     }
+
+
+def bits(model):
+    return b"".join(array.tobytes() for array in model.state_dict().values())
 
 
 def main():

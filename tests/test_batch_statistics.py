@@ -72,3 +72,14 @@ def test_a_cumulative_average_counts_every_batch_alike():
     assert layer.num_batches_tracked.tolist() == [4]
     layer.reset_running_stats()
     assert layer.running_var.tolist() == [1, 1, 1] and layer.num_batches_tracked.tolist() == [0]
+
+
+def test_a_file_keeps_the_count_of_batches(tmp_path):
+    """Else a fit that goes on from a checkpoint would weigh its next batch as the first."""
+    model = nn.Sequential(nn.BatchNorm1d(3, momentum=None))
+    for _ in range(4):
+        model(np.eye(3, dtype=np.float32))
+    nn.save(model, tmp_path / "model.safetensors")
+    assert nn.load(tmp_path / "model.safetensors")[0].num_batches_tracked.tolist() == [4]
+    model.load_state_dict(model.state_dict() | {"0.num_batches_tracked": np.array(7)})  # PyTorch's
+    assert model[0].num_batches_tracked.tolist() == [7]

@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fonio import kernels, nn
+from fonio.nn.data_parallel import ParallelTrainer
 from tests import parallel_fits
 from tests.parallel_fits import CASES, X, Y
 
@@ -79,6 +81,11 @@ class TestUnderMPI:
         assert said["stopped"] == [[2, 5]] * processes
         assert said["written"] == [True] + [False] * (processes - 1)
 
+    @pytest.mark.parametrize("name", ["resumed", "alone"])
+    def test_bits_are_those_of(self, found, name):
+        """A fit that was never disturbed; and, of a communicator of one process, a plain fit."""
+        assert json.loads(str(found["said"]))[name] == [True] * found["processes"]
+
     def test_the_example_finds_what_one_process_finds(self):
         pytest.importorskip("mpi4py")
         script = SCRIPT.parents[1] / "examples" / "mpi_train.py"
@@ -88,6 +95,12 @@ class TestUnderMPI:
         found, alone = (json.loads(out) for out in (mpirun(2, script, "--quick"), one.stdout))
         assert found == pytest.approx(alone, rel=1e-6)
         assert found["accuracy"] > 0.8
+
+
+def test_models_on_cuda_are_refused():
+    model = SimpleNamespace(device="cuda")
+    with pytest.raises(ValueError, match="communicator: the model is on cuda"):
+        ParallelTrainer(SimpleNamespace(rank=0), model, None, None, None, None)
 
 
 def test_without_mpi4py_the_extra_is_named(monkeypatch):

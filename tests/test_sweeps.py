@@ -45,6 +45,7 @@ class TestOnDask:
         assert told["scores"][0] == told["scores"][1]
         assert told["best"][0] == told["best"][1]
         assert told["weights equal"]
+        assert told["numbers"][0] == told["numbers"][1]
 
     def test_a_fit_takes_one_thread_of_its_worker(self, told):
         assert len(told["notes"]) >= 18  # 3 folds of 6 points, but for the refit
