@@ -124,14 +124,11 @@ def paragraphs(docstring):
 
 
 def shapes(docstring):
-    """Return the paragraph that tells arguments and shapes, in one line, or ""."""
+    """Return the paragraph of a kernel's docstring that tells its arrays, in one line, or ""."""
     for part in paragraphs(docstring)[1:]:
         line = " ".join(part.split())
-        if (
-            not part.startswith(" ")
-            and re.match(r"[\w, ]+ [(\[]", line)
-            and re.search(r" -> |; |\([A-Z.]", line)
-        ):
+        told = re.match(r"\w+(, \w+)* [(\[]", line) and re.search(r" -> |; |\([A-Z.]", line)
+        if told and not part.startswith(" "):
             return line
     return ""
 
@@ -163,7 +160,8 @@ def table(package, modules, up=""):
             doc = thing(package, name).__doc__ if callable(thing(package, name)) else ""
             first = " ".join(paragraphs(doc)[0].split())
             where = f"{up}api/{package}.md#{anchor(name)}"
-            cells = (f"[`{name}`]({where})", linked(escape(first)), _code(shapes(doc)))
+            arrays = shapes(doc) if package == "kernels" else ""
+            cells = (f"[`{name}`]({where})", linked(escape(first)), _code(arrays))
             lines.append("| " + " | ".join(cells) + " |")
     if all(line.endswith("|  |") for line in lines[2:]):  # no shapes: two columns
         lines = [re.sub(r"\|[^|]*\|$", "|", line) for line in lines]
@@ -198,7 +196,7 @@ def entry(package, module, name):
     told = signature(package, name)
     if told:
         lines.append(f"```python\n{wrapped(told)}\n```\n")
-        lines.append(body(found.__doc__))
+        lines.append(body(found.__doc__, package == "kernels"))
     else:
         lines.append(f"{_of_data(package, name)}\n")
     if isinstance(found, type):
@@ -226,9 +224,9 @@ def wrapped(told, width=78):
     return "\n".join([*lines, line, ")"])
 
 
-def body(docstring):
-    """Return a docstring as Markdown: code blocks stay, shapes become code."""
-    told, done = shapes(docstring), []
+def body(docstring, of_kernel):
+    """Return a docstring as Markdown: code blocks stay, a kernel's shapes become code."""
+    told, done = shapes(docstring) if of_kernel else "", []
     for part in paragraphs(docstring):
         if part.startswith("    "):
             done.append(part)
