@@ -87,7 +87,7 @@ class Unpicklable(nn.Callback):
 
 
 def main():
-    faulthandler.dump_traceback_later(150, exit=True)
+    faulthandler.dump_traceback_later(280, exit=True)
     folder = Path(sys.argv[1])
     # nannies tell NumPy's libraries to take one thread; that ours do is not to be owed to that
     dask.config.set({"distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": "2"}})

@@ -190,7 +190,7 @@ def bits(model):
 def main():
     from mpi4py import MPI
 
-    faulthandler.dump_traceback_later(100, exit=True)
+    faulthandler.dump_traceback_later(280, exit=True)
     communicator, found = MPI.COMM_WORLD, {}
     for case in CASES:
         found |= {f"{case}/{k}": v for k, v in train(case, communicator).items()}

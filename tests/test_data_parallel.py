@@ -23,7 +23,7 @@ SCRIPT = Path(parallel_fits.__file__)
 under_mpi = [pytest.mark.slow, pytest.mark.skipif(MPIRUN is None, reason="there is no mpirun")]
 
 
-def mpirun(processes, *command, timeout=150):
+def mpirun(processes, *command, timeout=300):
     """Run a Python program in several processes; return what it printed."""
     done = subprocess.run(
         [MPIRUN, "-n", str(processes), sys.executable, *map(str, command)],
@@ -90,7 +90,7 @@ class TestUnderMPI:
         pytest.importorskip("mpi4py")
         script = SCRIPT.parents[1] / "examples" / "mpi_train.py"
         one = subprocess.run(
-            [sys.executable, script, "--quick"], capture_output=True, text=True, timeout=150
+            [sys.executable, script, "--quick"], capture_output=True, text=True, timeout=300
         )
         found, alone = (json.loads(out) for out in (mpirun(2, script, "--quick"), one.stdout))
         assert found == pytest.approx(alone, rel=1e-6)
