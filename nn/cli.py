@@ -45,6 +45,9 @@ EXPECTED = (ValueError, TypeError, OSError, ImportError, RuntimeError)
 
 def main():
     """Run the command line; the entry point of `fonio`."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show is no reason to stop
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     try:
         app(standalone_mode=True)
     except KeyboardInterrupt:

@@ -25,6 +25,7 @@ from .tables import Table, read_frame
 from .training import fit
 
 LABEL_WIDTH = 20
+MOST_SHOWN = 20  # classes of many
 NORMS = {"none": None, "batch": BatchNorm1d, "layer": LayerNorm}
 
 
@@ -105,17 +106,18 @@ def run(console, data, table, told, plot, save):
         loss="cross_entropy" if classes else "mse", validation=held, callbacks=[stopping],
         seed=told["seed"], progress=told["progress"],
     )  # fmt: skip
+    if save is not None:  # before all that may fail: the model is what took time
+        save_with(model, save, {"table": json.dumps(table.to_dict())} if table else {})
     _say_end(console, history, stopping)
     if classes:
         _report_classes(console, model, x_test, y_test, labels)
     else:
         _report_numbers(console, model, x_test, y_test, table)
-    if save is not None:  # first: the model is what took time
-        save_with(model, save, {"table": json.dumps(table.to_dict())} if table else {})
-        console.print(f"model: {save}", markup=False)
     if plot is not None:
         history.plot().savefig(plot, dpi=120)
         console.print(f"curves: {plot}", markup=False)
+    if save is not None:
+        console.print(f"model: {save}", markup=False)
     return history
 
 
@@ -132,18 +134,41 @@ def _report_classes(console, model, x, y, labels):
     accuracy = float((found == y).mean())
     spread = math.sqrt(accuracy * (1 - accuracy) / len(y))
     console.print(f"test accuracy {accuracy:.2%} ± {spread:.2%} of {len(y):,} rows")
-    if len(labels) > 20:
+    counts = np.zeros((len(labels), len(labels)), int)
+    np.add.at(counts, (y, found), 1)
+    room = (console.width - LABEL_WIDTH - 4) // len(labels) - 3
+    if room < max(3, len(str(counts.max()))):
+        _report_worst(console, counts, labels)
         return
-    room = max(3, (console.width - LABEL_WIDTH - 4) // len(labels) - 3)
     console.print("rows: the truth, columns: the answer", style="dim")
     grid = Grid()
     grid.add_column("", no_wrap=True)
     for label in labels:
         grid.add_column(escape(_cut(label, room)), justify="right", no_wrap=True)
     for i, label in enumerate(labels):
-        counts = np.bincount(found[y == i], minlength=len(labels))
-        cells = [_cell(count, i == j) for j, count in enumerate(counts)]
+        cells = [_cell(count, i == j) for j, count in enumerate(counts[i])]
         grid.add_row(f"[bold]{escape(_cut(label, LABEL_WIDTH))}[/bold]", *cells)
+    console.print(grid)
+
+
+def _report_worst(console, counts, labels):
+    """Print what each class was taken for, the least known first: for many classes."""
+    rows, right = counts.sum(axis=1), counts.diagonal()
+    share = right / np.maximum(rows, 1)
+    order = [i for i in np.argsort(share, kind="stable") if rows[i]][:MOST_SHOWN]
+    wrong = counts - np.diag(right)
+    grid = Grid()
+    for title in ("truth", "rows", "right", "else mostly"):
+        grid.add_column(title, justify="left" if title in ("truth", "else mostly") else "right")
+    for i in order:
+        other = int(wrong[i].argmax())
+        mistaken = (
+            f"{_cut(labels[other], LABEL_WIDTH)} ({wrong[i, other]})" if wrong[i].any() else ""
+        )
+        label = f"[bold]{escape(_cut(labels[i], LABEL_WIDTH))}[/bold]"
+        grid.add_row(label, str(rows[i]), f"{share[i]:.1%}", escape(mistaken))
+    if len(order) < len(labels):
+        console.print(f"the {len(order)} classes of {len(labels)} least known", style="dim")
     console.print(grid)
 
 

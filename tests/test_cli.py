@@ -135,6 +135,27 @@ def test_labels_are_no_markup_and_are_cut_to_fit(tmp_path):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_many_classes_are_told_by_the_least_known(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 15, 600)
+    frame = pandas.DataFrame({"x": x + 0.1 * rng.normal(size=600), "y": [f"c{v}" for v in x]})
+    frame.to_csv(tmp_path / "many.csv", index=False)
+    text = run("train", tmp_path / "many.csv", "--target", "y", *FAST)
+    assert "else mostly" in text
+    shares = [float(line.split("│")[3].strip(" %")) for line in text.splitlines() if "│ c" in line]
+    assert shares == sorted(shares)
+    assert len(shares) == 15
+    assert "…" not in text
+
+
+def test_a_terminal_of_plain_ascii_loses_nothing(tmp_path):
+    told = ["train", "digits", "--epochs", "1", "--quiet", "--save", str(tmp_path / "m")]
+    done = fonio(*told, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
+    assert (tmp_path / "m").is_file()
+
+
 def test_columns_of_pandas_own_dtypes(tmp_path):
     frame = people().convert_dtypes()
     frame["age"] = frame["age"].mask(frame["age"] > 75)
@@ -276,30 +297,3 @@ def test_help_shows_examples_and_commands():
 def test_version_and_examples_at_the_front():
     assert run("--version") == f"fonio {__version__}\n"
     assert "fonio train digits" in run("--help")
-
-
-def test_info_and_an_empty_cache(tmp_path):
-    done = fonio("info", NUMBA_CACHE_DIR=str(tmp_path), COLUMNS="200")
-    assert done.returncode == 0, done.stderr
-    for name in ("processor", "vectors", "threads", "cache", "CUDA"):
-        assert name in done.stdout
-    assert str(tmp_path) in done.stdout
-    done = fonio("cache", "clear", "--yes", NUMBA_CACHE_DIR=str(tmp_path))
-    assert "is empty" in " ".join(done.stdout.split())
-
-
-@pytest.mark.slow
-def test_warmup_fills_the_cache_and_clear_empties_it(tmp_path):
-    done = fonio("warmup", NUMBA_CACHE_DIR=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) > 50
-    done = fonio("cache", "clear", "--yes", NUMBA_CACHE_DIR=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_bench_wants_a_checkout(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="from a checkout of fonio"):
-        run("bench", "list")
