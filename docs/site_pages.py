@@ -22,7 +22,7 @@ import site_api  # noqa: E402
 REPORT = "zen4-2cores"  # the file whose figures the README shows
 HIDDEN = "---\nsearch:\n  exclude: true\nhide: [toc]\n---\n\n"
 TABLE = re.compile(r"<!-- table (\w+): ([\w ]+) -->")
-FIGURES = re.compile(r"<!-- figures: ([\w ]+) -->")
+FIGURES = re.compile(r"(^ +|)<!-- figures: ([\w ]+) -->", re.M)
 OPTIONS = re.compile(r"<!-- options: (\w+) -->")
 OUTSIDE = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 
@@ -67,7 +67,7 @@ def fill(text, path):
     up = "../" * path.count("/")
     text = text.replace("  # fmt: skip\n", "\n")
     text = TABLE.sub(lambda m: site_api.table(m[1], m[2].split(), up), text)
-    text = FIGURES.sub(lambda m: figures(m[1]), text)
+    text = FIGURES.sub(lambda m: m[1] + figures(m[2]).replace("\n", f"\n{m[1]}"), text)
     text = OPTIONS.sub(lambda m: options(m[1]), text)
 
     def lead(match):
