@@ -14,7 +14,6 @@ import numpy as np
 from ..kernels import arrays, team
 from .history import History
 from .many_data import Common
-from .many_kinds import kind_of_net
 from .many_loop import COLUMN, FIGURES, MIN_DELTA, SIGN, WATCH, run_epochs
 from .many_slots import Slot
 from .many_tasks import check_models, check_schedule, make_tasks
@@ -208,11 +207,11 @@ class _Crew:
     def _slot(self, slots, task):
         """Return a slot with the net in it, one that has served its kind where there is one."""
         rates = tuple(map(len, task.rates))
-        kind = task.make and kind_of_net(task.model, task.optimizer)
-        key = (kind, task.batch_size, task.count, task.outputs, rates)
-        if not kind or key not in slots:
-            slot = Slot(task, self.common, shared=bool(kind))
-            if not kind:
+        key = (task.kind, task.batch_size, task.count, task.outputs, rates)
+        if task.kind is None or key not in slots:
+            slot = Slot(task, self.common, shared=task.kind is not None)
+            if task.kind is None:
+                slot.load(task)
                 return slot
             if len(slots) == SLOTS:
                 del slots[next(iter(slots))]

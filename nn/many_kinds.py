@@ -42,8 +42,8 @@ def _of_ours(thing):
     return type(thing).__module__.partition(".")[0] == "fonio"
 
 
-def kind_of_net(model, optimizer):
-    """Describe all of a net that recordings depend on; None where that is not known."""
+def kind_of_model(model):
+    """Describe all of a model that recordings depend on; None where that is not known."""
     parts = []
     try:
         for module in model.modules():
@@ -51,13 +51,20 @@ def kind_of_net(model, optimizer):
                 return None
             held = sorted((n, v) for n, v in vars(module).items() if n not in ASIDE)
             parts.append((type(module), *(_described(*pair) for pair in held)))
-        if not _of_ours(optimizer):
-            return None
-        place = {id(parameter): i for i, parameter in enumerate(model.parameters())}
+    except (_Unknown, TypeError):
+        return None
+    return tuple(parts)
+
+
+def kind_of_optimizer(model, optimizer):
+    """Describe all of a model's optimizer that recordings depend on; None where not known."""
+    place = {id(parameter): i for i, parameter in enumerate(model.parameters())}
+    parts = []
+    try:
         for group in optimizer.groups:
             held = sorted((n, v) for n, v in vars(group).items() if n not in OF_A_GROUP)
             options = tuple((name, _plain(value)) for name, value in held)
             parts.append((tuple(place[id(p)] for p in group.parameters), options))
     except (_Unknown, TypeError):
         return None
-    return type(optimizer), tuple(parts)
+    return (type(optimizer), *parts) if _of_ours(optimizer) else None

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..kernels import arrays
 from .losses import check_model
+from .many_kinds import kind_of_model, kind_of_optimizer
 from .many_loop import FIGURES
 from .module import Module
 from .normalization import BatchNorm1d
@@ -28,6 +29,7 @@ class Task:
     model: Module
     optimizer: Optimizer
     make: object  # of another optimizer for a twin of the model, or None
+    kind: object  # what nets that share a recording have in common, or None
     epochs: int
     batch_size: int
     seed: int
@@ -104,13 +106,22 @@ def make_tasks(models, common, settings, monitor):
     for value in settings["patience"]:
         if value is not None:
             arrays.check_integer("fit_many", "patience", value, 1)
-    widths = [_width(model, common) for model in models]
+    kinds, known = [kind_of_model(model) for model in models], {}
+    widths = [_width(*pair, common, known) for pair in zip(models, kinds, strict=True)]
     _check_monitor(monitor, common, models[0], widths[0])
     for spec in settings["optimizer"]:
         _check_optimizer(spec)
     rows = [_rows(given, common.count) for given in settings["rows"]]
     return [
-        _task(i, models[i], widths[i], rows[i], {k: v[i] for k, v in settings.items()}, common)
+        _task(
+            i,
+            models[i],
+            kinds[i],
+            widths[i],
+            rows[i],
+            {name: values[i] for name, values in settings.items()},
+            common,
+        )  # fmt: skip
         for i in range(count)
     ]
 
@@ -125,13 +136,17 @@ def _check_monitor(monitor, common, model, outputs):
     raise ValueError(f"fit_many: monitor is {monitor!r}, expected one of {there}")
 
 
-def _width(model, common):
+def _width(model, kind, common, known):
     """Return a model's number of outputs, once the data fit it."""
+    if kind is not None and kind in known:
+        return known[kind]
     outputs = output_width(model, common.inputs(model.dtype))
     common.data(model.dtype, outputs)
     common.class_weight(model.dtype, outputs)
     if common.validation is not None:
         common.validation_data(model.dtype, outputs)
+    if kind is not None:
+        known[kind] = outputs
     return outputs
 
 
@@ -173,16 +188,18 @@ def _refuse_full_batch(kind):
     )
 
 
-def _task(number, model, outputs, rows, own, common):
+def _task(number, model, kind, outputs, rows, own, common):
     make, optimizer = _optimizer(number, model, own["optimizer"])
+    parts = kind, make and kind_of_optimizer(model, optimizer)
     if own["lr"] is not None:
         optimizer.lr = own["lr"]
     count = len(rows) or common.count
     batchnorm = any(isinstance(module, BatchNorm1d) for module in model.modules())
     plan = plan_batches(count, min(own["batch_size"], count), batchnorm)
     task = Task(
-        number, model, optimizer, make, int(own["epochs"]), int(own["batch_size"]),
-        int(own["seeds"]), rows, int(own["patience"] or 0), outputs, count,
+        number, model, optimizer, make, None if None in parts else parts,
+        int(own["epochs"]), int(own["batch_size"]), int(own["seeds"]), rows,
+        int(own["patience"] or 0), outputs, count,
         [(size, times) for size, times in plan if times],
     )  # fmt: skip
     task.figures = np.zeros((task.epochs, len(FIGURES)))

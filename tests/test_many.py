@@ -182,9 +182,10 @@ class Twice(nn.Module):
 
 def test_a_layer_of_ones_own_is_recorded_for_each_net():
     nets, twins = ([mlp(lambda: Twice(kernels.add), seed=i) for i in (0, 1)] for _ in range(2))
-    together(nets, validation=HELD)
+    schedule = nn.CosineAnnealingLR(by="steps")
+    together(nets, validation=HELD, schedule=schedule)
     for i, twin in enumerate(twins):
-        quiet_fit(twin, X, Y, epochs=4, seed=i)
+        quiet_fit(twin, X, Y, epochs=4, seed=i, schedule=schedule)
         assert bits(nets[i]) == bits(twin)
 
 
