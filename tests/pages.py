@@ -132,7 +132,7 @@ def _call_mpirun(arguments):
     if program is None or importlib.util.find_spec("mpi4py") is None:
         return None
     command = [program, *(sys.executable if a == "python" else a for a in arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
