@@ -69,11 +69,12 @@ class Bench:
 
 def all_checks():
     """List the checks, the most important first."""
-    from . import gpu_fused, gpu_speeds, gpu_steps, gpu_values
+    from . import gpu_fused, gpu_nets, gpu_speeds, gpu_steps, gpu_values
 
     return [
         *gpu_values.checks("float32"),
         *gpu_steps.checks(),
+        *gpu_nets.checks(),
         *gpu_speeds.checks(),
         *gpu_steps.speeds(),
         *gpu_fused.checks(),
