@@ -48,8 +48,8 @@ def sweep(folder, kills):
     x = rng.normal(size=(600, 20))
     y = (x[:, 0] + np.sin(2 * x[:, 1]) > 0).astype(int)
     net = nn.MLPClassifier(
-        max_iter=EPOCHS, random_state=0, learning_rate_init=0.02, tol=-np.inf, dropout=0.1,
-        batch_size=300,
+        max_iter=EPOCHS, random_state=0, learning_rate_init=0.02, tol=0.0, n_iter_no_change=EPOCHS,
+        dropout=0.1, batch_size=300,
         callbacks=[make_callback(folder, kills)],
     )  # fmt: skip
     return GridSearchCV(net, GRID, cv=3).fit(x, y)
