@@ -145,7 +145,7 @@ class _Crew:
         self.tasks, self.common = tasks, common
         self.names = common.figures(tasks[0].model, tasks[0].outputs)
         self.stop = np.zeros(1, np.int64)
-        self._pending = iter(tasks)
+        self._pending = iter([task for task in tasks if task.epochs])
         self._python = threading.Lock()  # recording is Python's work, one thread at a time
         self._failures, self._finished = [], 0
 
@@ -210,7 +210,7 @@ class _Crew:
         key = (task.kind, task.batch_size, task.count, task.outputs, rates)
         if task.kind is None or key not in slots:
             slot = Slot(task, self.common, shared=task.kind is not None)
-            if task.kind is None:
+            if not slot.shared:
                 slot.load(task)
                 return slot
             if len(slots) == SLOTS:

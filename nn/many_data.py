@@ -5,6 +5,7 @@ The rule: x and y exist once for each precision; a net's own rows are indices.
 
 import numpy as np
 
+from ..kernels import arrays
 from .inference import prepare_inputs
 from .losses import Loss, make_loss, prepare_targets
 from .many_loop import FIGURES
@@ -16,7 +17,7 @@ class Common:
 
     def __init__(self, x, y, loss, validation, weights, options):
         self.loss, self.options = make_loss(loss), options
-        self._weights, (x, y) = weights, (np.asarray(x), np.asarray(y))
+        x, y = np.asarray(arrays.on_host(x)), np.asarray(arrays.on_host(y))
         if x.ndim == 2 and y.ndim and len(y) != len(x):
             raise ValueError(f"fit_many: y has {len(y)} rows, expected {len(x)} as x has")
         sample, self._classes = weights
@@ -35,7 +36,9 @@ class Common:
 
     def data(self, dtype, outputs):
         """Return x, y and the weights of the rows for nets of this precision and width."""
-        weights = None if self._sample is None else self._sample.astype(dtype, copy=False)
+        weights = self._sample
+        if weights is not None:
+            weights = self._once(("weights", dtype), lambda: self._sample.astype(dtype))
         return self.inputs(dtype), self._targets("y", self._y, dtype, outputs, "fit_many"), weights
 
     def validation_data(self, dtype, outputs):

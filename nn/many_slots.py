@@ -56,11 +56,9 @@ class Slot:
     """A recorded net: `load` a net's arrays, `run_epochs(*slot.arguments(...))`, `unload`."""
 
     def __init__(self, task, common, shared):
-        self.shared = shared
-        self.model, self.optimizer = task.model, task.optimizer
+        self.model, self.optimizer, self.shared = task.model, task.optimizer, False
         if shared:
-            self.model = twin_of(task.model)
-            self.optimizer = task.make(self.model)
+            self._take_twins(task)
         self.arrays = arrays_of(self.model, self.optimizer)
         self._steps = []  # kept alive: the tables name their arrays
         self.seeds = []  # the words of launches that hold the seed
@@ -74,6 +72,13 @@ class Slot:
         finally:
             for array, old in zip(self.arrays, before, strict=True):
                 array[...] = old
+
+    def _take_twins(self, task):
+        """Make a model and an optimizer like the net's, where its maker makes one for any model."""
+        model = twin_of(task.model)
+        optimizer = task.make(model)
+        if optimizer is not task.optimizer and optimizer.at_home(model.parameters()):
+            self.model, self.optimizer, self.shared = model, optimizer, True
 
     def _begin(self, task, common):
         """Make the trainer, whose steps are recorded, and the tables of rates."""

@@ -170,6 +170,25 @@ def test_a_second_fit_goes_on():
     assert [model.epochs_trained for model in nets] == [5, 5, 5]
 
 
+def test_optimizers_that_are_there_already():
+    """As objects, or from a function that makes none for another model: nothing is shared then."""
+    nets, twins = ([mlp(nn.ReLU, seed=i) for i in range(4)] for _ in range(2))
+    made = [nn.SGD(model.parameters(), lr=0.1, momentum=0.9) for model in nets]
+    together(nets, optimizer=[lambda _, o=made[0]: o, made[1], lambda _, o=made[2]: o, nn.SGD])
+    for i, twin in enumerate(twins):
+        options = {"lr": 0.1, "momentum": 0.9} if i < 3 else {}
+        quiet_fit(twin, X, Y, epochs=4, optimizer=nn.SGD(twin.parameters(), **options), seed=i)
+        assert bits(nets[i]) == bits(twin)
+
+
+def test_no_epochs_change_nothing():
+    nets = [net(0), net(1)]
+    before = [bits(model) for model in nets]
+    histories = together(nets, epochs=0, schedule=nn.StepLR(2), validation=HELD, patience=1)
+    assert [bits(model) for model in nets] == before
+    assert histories.epochs.tolist() == [0, 0] and histories.curves("loss").shape == (2, 0)
+
+
 class Twice(nn.Module):
     keeps_width = True
 
