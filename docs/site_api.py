@@ -124,12 +124,12 @@ def paragraphs(docstring):
 
 
 def shapes(docstring):
-    """Return the paragraph of a kernel's docstring that tells its arrays, in one line, or ""."""
+    """Return what a kernel's docstring tells of its arrays, in one line, or ""."""
     for part in paragraphs(docstring)[1:]:
         line = " ".join(part.split())
         told = re.match(r"\w+(, \w+)* [(\[]", line) and re.search(r" -> |; |\([A-Z.]", line)
         if told and not part.startswith(" "):
-            return line
+            return re.split(r"\. (?=[A-Z])", line)[0]  # a source may follow
     return ""
 
 
@@ -230,8 +230,9 @@ def body(docstring, of_kernel):
     for part in paragraphs(docstring):
         if part.startswith("    "):
             done.append(part)
-        elif told and " ".join(part.split()) == told:
-            done.append(f"`{told}`{{ .shapes }}")
+        elif told and " ".join(part.split()).startswith(told):
+            rest = " ".join(part.split())[len(told) :].lstrip(". ")
+            done += [f"`{told}`", linked(escape(rest))]
         else:
             done.append(linked(escape(part)))
     return "\n\n".join(done) + "\n"

@@ -21,4 +21,6 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, **_):
     """Put in tables and figures, and lead links to sources to their pages."""
     written = page.file.generated_by is None
+    if page.file.src_uri == "techniques.md":  # six columns want the room
+        page.meta["hide"] = ["toc"]
     return site_pages.fill(markdown, page.file.src_uri) if written else markdown

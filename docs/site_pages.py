@@ -70,6 +70,9 @@ def fill(text, path):
     text = FIGURES.sub(lambda m: m[1] + figures(m[2]).replace("\n", f"\n{m[1]}"), text)
     text = OPTIONS.sub(lambda m: options(m[1]), text)
 
+    if path == "techniques.md":
+        text = re.sub(r"`(nn|kernels)\.([\w.]+)`", _to_reference, text)
+
     def lead(match):
         target = _in_root(path, match[1])
         if target is None:
@@ -77,6 +80,12 @@ def fill(text, path):
         return f"]({up}{source_page(target)}{match[2] or ''})"
 
     return OUTSIDE.sub(lead, text)
+
+
+def _to_reference(match):
+    package, name = match[1], match[2]
+    known = any(name in names for names in site_api.public_names(package).values())
+    return f"[{match[0]}](api/{package}.md#{site_api.anchor(name)})" if known else match[0]
 
 
 def _in_root(page, target):
