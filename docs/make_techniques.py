@@ -25,7 +25,8 @@ HEAD = """# Techniques
 
 What the lectures on training deep networks teach, and where it is here: the function or class, the
 test that holds it to an independent reference, and the script of the [gallery](gallery.md) that
-shows it. Lectures by number: 000 Fleuret, 001 Banburski, 002 Bekezin, 003 Huang, 004 Khapra.
+shows it. Lectures by number: 000 Fleuret, 001 Banburski, 002 Bekezin, 003 Huang, 004 Khapra; the
+slides of 000 by the number at their foot, the modules of 004 by theirs, all else by its heading.
 
 Slips of the slides are documented, not implemented: p is the chance to drop in 000 and to keep in
 002 (ours always drops); 000 and 001 say "multiply by p" where 1 - p is meant; 004's ELU is

@@ -26,7 +26,8 @@ def page():
         "with `--quick` it runs in seconds on the digits that ship with fonio. Numbers are mean ±",
         "standard deviation over seeds, and what is listed below a picture holds by two of them.",
         "`python examples/make_gallery.py` runs all of them and writes this page. Lectures by",
-        "number: 000 Fleuret, 001 Banburski, 002 Bekezin, 003 Huang, 004 Khapra.\n",
+        "number: 000 Fleuret, 001 Banburski, 002 Bekezin, 003 Huang, 004 Khapra; the slides of 000",
+        "by the number at their foot, the modules of 004 by theirs, all else by its heading.\n",
     ]
     for section in gallery.SECTIONS:
         inside = {name: card for name, card in done.items() if card.section == section}
