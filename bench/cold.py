@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 from . import UNDER_ASV, peers
 
@@ -68,6 +69,18 @@ print(json.dumps((peak - x.nbytes - labels.nbytes) / 1e6))
 def import_seconds():
     """Import names of both packages, which loads NumPy and Numba."""
     return _median(IMPORT)
+
+
+def info_seconds():
+    """The command `fonio info`, from the shell and back."""
+    code = "import sys; sys.argv = ['fonio', 'info']; from fonio.nn.cli import main; main()"
+    figures = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        command = [sys.executable, "-c", code]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=peers.environment())
+        figures.append(time.perf_counter() - began)
+    return statistics.median(figures)
 
 
 def first_call_empty():

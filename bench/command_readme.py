@@ -6,10 +6,11 @@ from .commands import Command
 
 
 def _rows(pattern=""):
+    from .estimator_rows import ROWS as estimator_rows
     from .kernel_rows import ROWS as kernel_rows
     from .step_rows import ROWS as step_rows
 
-    rows = [*kernel_rows, *step_rows]
+    rows = [*kernel_rows, *step_rows, *estimator_rows]
     return [row for row in rows if pattern in row.name or pattern == row.section]
 
 

@@ -136,7 +136,7 @@ def build(estimator, inputs, outputs, seed):
             layers.append(classes[name]())
         layers += [Dropout(rate)] if rate else []
         before = size
-    last = "sigmoid" if estimator._out_activation == "logistic" else None
+    last = names[-1] if names else None  # theirs goes by the hidden layers here too
     return Sequential(*layers, _linear(before, outputs, last, dtype, rng))
 
 

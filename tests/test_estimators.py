@@ -123,6 +123,16 @@ def test_attributes_are_scikit_learns():
     assert 0.8 * bound < np.abs(start.coefs_[0]).max() <= bound
 
 
+@pytest.mark.parametrize("activation", ["relu", "logistic"])
+@pytest.mark.parametrize("y", [Y, Y > 0], ids=["three", "two"])
+def test_initial_weights_have_scikit_learns_bounds(activation, y):
+    told = {"hidden_layer_sizes": (80,), "max_iter": 1, "random_state": 0, "solver": "sgd"}
+    told |= {"activation": activation, "learning_rate_init": 1e-30}
+    ours, other = nn.MLPClassifier(**told).fit(X, y), theirs.MLPClassifier(**told).fit(X, y)
+    for a, b in zip(ours.coefs_, other.coefs_, strict=True):
+        assert np.abs(a).max() == pytest.approx(np.abs(b).max(), rel=0.1)
+
+
 def test_ends_when_the_loss_stands_still():
     model = classifier(max_iter=2000, tol=1e-3, n_iter_no_change=5).fit(X, Y)
     assert model.n_iter_ < 2000
