@@ -87,6 +87,7 @@ from .losses import l1 as l1
 from .losses import log_softmax as log_softmax
 from .losses import log_softmax_backward as log_softmax_backward
 from .losses import mse as mse
+from .losses import poisson_nll as poisson_nll
 from .losses import smooth_l1 as smooth_l1
 from .losses import softmax as softmax
 from .losses import softmax_backward as softmax_backward

@@ -37,6 +37,7 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "mse",
+    "poisson_nll",
     "smooth_l1",
     "softmax",
     "softmax_backward",
@@ -79,6 +80,11 @@ def _logistic(x, t, number):
     most = zero if x < 0 else x
     sigmoid = (one if x >= 0 else e) / (one + e)
     return (most - x * t) + log1p(e), sigmoid - t
+
+
+def _poisson(x, t, number):
+    rate = exp(x)
+    return rate - t * x, rate - t
 
 
 def _make_loops(formula):
@@ -186,6 +192,7 @@ _L1 = _Loss("l1", _absolute)
 _SMOOTH_L1 = _Loss("smooth_l1", _smooth, "beta")
 _HUBER = _Loss("huber", _huber, "delta", strictly=True)
 _BCE = _Loss("bce_with_logits", _logistic)
+_POISSON = _Loss("poisson_nll", _poisson)
 
 
 def mse(output, target, sample_weight=None, reduction="mean", out=None):
@@ -212,6 +219,16 @@ def bce_with_logits(output, target, sample_weight=None, reduction="mean", out=No
     output, target (...); sample_weight (N,) -> loss (1,), doutput (...)
     """
     return _BCE(output, target, sample_weight, reduction, 0.0, out)
+
+
+def poisson_nll(output, target, sample_weight=None, reduction="mean", out=None):
+    """loss = mean of eˣ - t·x, counts t of rate eˣ, and its derivative; else as mse.
+
+    output, target (...); sample_weight (N,) -> loss (1,), doutput (...)
+
+    -log of the Poisson distribution, less log t!, which no output changes.
+    """
+    return _POISSON(output, target, sample_weight, reduction, 0.0, out)
 
 
 def smooth_l1(output, target, sample_weight=None, reduction="mean", beta=1.0, out=None):
@@ -241,7 +258,12 @@ def _open_door(public, loss):
         return call
 
 
-for _public, _loss in ((mse, _MSE), (l1, _L1), (bce_with_logits, _BCE)):
+for _public, _loss in (
+    (mse, _MSE),
+    (l1, _L1),
+    (bce_with_logits, _BCE),
+    (poisson_nll, _POISSON),
+):
     _open_door(_public, _loss)
 
 

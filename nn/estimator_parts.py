@@ -158,8 +158,17 @@ def _sum_over_mean(estimator):
 
 def shown_loss(estimator, loss):
     """Return the loss as scikit-learn tells it."""
-    times = {"mse": 0.5, "bce_with_logits": estimator.n_outputs_}
+    each = estimator.n_outputs_
+    times = {"mse": 0.5, "bce_with_logits": each, "poisson_nll": each}
     return loss * times.get(estimator._loss_name, 1.0)
+
+
+def least_loss(estimator, targets, weights):
+    """Return what scikit-learn's loss has over ours: that of Poisson is 0 where all is right."""
+    if estimator._loss_name != "poisson_nll":
+        return 0.0
+    y = targets.astype(np.float64)
+    return float(np.average(y * np.log(np.where(y > 0, y, 1)) - y, 0, weights).sum())
 
 
 def make_fit_optimizer(estimator, batch_weight):
@@ -208,14 +217,15 @@ def rate_schedule(estimator, rows):
 class Watcher(Callback):
     """Keeps an estimator's curves, and ends its fit when they stand still."""
 
-    def __init__(self, estimator, validation, incremental):
+    def __init__(self, estimator, validation, incremental, least=0.0):
         self.estimator, self.validation, self.incremental = estimator, validation, incremental
+        self.least = least
         self.still, self.converged, self.best = 0, False, None
         self.best_score = -np.inf
 
     def end_epoch(self, fit):
         estimator = self.estimator
-        loss = shown_loss(estimator, fit.history.loss[-1]) + self._penalty(fit)
+        loss = shown_loss(estimator, fit.history.loss[-1]) + self._penalty(fit) + self.least
         estimator.loss_curve_.append(loss)
         estimator.n_iter_ += 1
         estimator.t_ += fit.rows

@@ -11,12 +11,13 @@ import warnings
 
 import numpy as np
 
-from ..kernels import sigmoid, softmax
+from ..kernels import exp, sigmoid, softmax
 from .estimator_parts import (
     Watcher,
     activations_of,
     build,
     check_arguments,
+    least_loss,
     make_fit_optimizer,
     needs_sklearn,
     one_thread_in_a_pool,
@@ -99,7 +100,7 @@ class _Perceptron(BaseEstimator):
             weight = 1.0 if weights is None else float(weights.mean())
             optimizer = self._optimizer = make_fit_optimizer(self, batch * weight)
         penalties = penalties_of(self, rows if weights is None else float(weights.sum()))
-        watcher = Watcher(self, validation, incremental)
+        watcher = Watcher(self, validation, incremental, least_loss(self, targets, weights))
         epochs = 1 if incremental or self.solver == "lbfgs" else self.max_iter
         with one_thread_in_a_pool():
             history = fit(
@@ -326,13 +327,13 @@ class MLPClassifier(ClassifierMixin, _Perceptron):
 class MLPRegressor(RegressorMixin, _Perceptron):
     """A multilayer perceptron for numbers: scikit-learn's arguments, and more.
 
-    loss: "squared_error", a loss of nn.fit by name ("l1", "huber", "smooth_l1"), or a function
-    (output, target) -> loss, doutput. The others as MLPClassifier's. y (N,) or (N, outputs).
+    loss: "squared_error", "poisson" (of counts; the answer is e to the net's output), a loss of
+    nn.fit by name ("l1", "huber", "smooth_l1"), or a function (output, target) -> loss, doutput.
+    The others as MLPClassifier's. y (N,) or (N, outputs).
     """
 
     _numeric = True
-    _losses = ("squared_error", "l1", "smooth_l1", "huber")
-    _out_activation = "identity"
+    _losses = ("squared_error", "poisson", "l1", "smooth_l1", "huber")
 
     def __init__(
         self, loss="squared_error", hidden_layer_sizes=(100,), activation="relu", *, solver="adam",
@@ -357,7 +358,12 @@ class MLPRegressor(RegressorMixin, _Perceptron):
 
     @property
     def _loss_name(self):
-        return "mse" if self.loss == "squared_error" else self.loss
+        theirs = {"squared_error": "mse", "poisson": "poisson_nll"}
+        return self.loss if callable(self.loss) else theirs.get(self.loss, self.loss)
+
+    @property
+    def _out_activation(self):
+        return "exp" if self.loss == "poisson" else "identity"
 
     def _stratified(self, y):
         return False
@@ -370,14 +376,19 @@ class MLPRegressor(RegressorMixin, _Perceptron):
                 DataConversionWarning,
                 stacklevel=5,
             )
+        if self.loss == "poisson" and (y < 0).any():
+            raise ValueError("MLPRegressor: y has negative numbers, expected y >= 0 under poisson")
         if fresh:
             self._flat = y.ndim == 1 or y.shape[1] == 1
         return np.asarray(y, self._precision).reshape(len(y), -1)
 
     def _score_of(self, outputs, y):
-        return r2_score(y, outputs[:, 0] if self._flat else outputs)
+        return r2_score(y, self._answers(outputs))
 
     def predict(self, X):
         """Return the numbers for X (N, features): (N,) or (N, outputs)."""
-        outputs = self._outputs(X)
+        return self._answers(self._outputs(X))
+
+    def _answers(self, outputs):
+        outputs = exp(outputs) if self.loss == "poisson" else outputs
         return outputs[:, 0].copy() if self._flat else outputs

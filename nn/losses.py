@@ -50,9 +50,10 @@ class CrossEntropy(Loss):
         super().__init__("cross_entropy", True, (("label_smoothing", float(label_smoothing)),))
 
 
+NUMBERS = ("mse", "l1", "smooth_l1", "huber", "bce_with_logits", "poisson_nll")
 LOSSES = {
     "cross_entropy": Loss("cross_entropy", classes=True),
-    **{name: Loss(name) for name in ("mse", "l1", "smooth_l1", "huber", "bce_with_logits")},
+    **{name: Loss(name) for name in NUMBERS},
 }
 
 

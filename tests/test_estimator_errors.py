@@ -49,5 +49,5 @@ def test_bad_weights_and_validation_are_refused(told, message):
 
 
 def test_losses_that_a_regressor_lacks_are_named():
-    with pytest.raises(ValueError, match="loss is 'poisson', expected one of .'squared_error'"):
-        regressor(loss="poisson").fit(X, Z)
+    with pytest.raises(ValueError, match="loss is 'tweedie', expected one of .'squared_error'"):
+        regressor(loss="tweedie").fit(X, Z)

@@ -1,10 +1,7 @@
 """MLPClassifier and MLPRegressor: scikit-learn's own checks, its meaning, and what it lacks."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -12,13 +9,9 @@ import pytest
 from sklearn import neural_network as theirs
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from fonio import kernels, nn
-from fonio.kernels import team
 from tests.test_training import blobs
 
 X, Y = blobs(240)
@@ -58,6 +51,7 @@ def test_solvers_learn_classes_and_numbers(solver):
 
 
 TASKS = {"classes": Y, "two": Y > 0, "labels": np.eye(3, dtype=int)[Y], "numbers": Z}
+TASKS["counts"] = np.round(np.exp(Z))
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
@@ -65,11 +59,12 @@ TASKS = {"classes": Y, "two": Y > 0, "labels": np.eye(3, dtype=int)[Y], "numbers
 def test_epochs_are_those_of_scikit_learn(solver, task):
     """From equal weights and without shuffling, coefficients and losses agree."""
     x, y = X.astype(np.float64), TASKS[task]
-    name = "MLPRegressor" if task == "numbers" else "MLPClassifier"
+    name = "MLPRegressor" if task in ("numbers", "counts") else "MLPClassifier"
     told = {
         "hidden_layer_sizes": (7,), "solver": solver, "alpha": 0.3, "batch_size": 60,
         "shuffle": False, "max_iter": 1, "random_state": 0, "epsilon": 1e-14, "momentum": 0.8,
         "learning_rate_init": 0.01, "nesterovs_momentum": False, "warm_start": True,
+        **({"loss": "poisson"} if task == "counts" else {}),
     }  # fmt: skip
     ours, other = getattr(nn, name)(**told), getattr(theirs, name)(**told)
     other.fit(x, y)
@@ -203,6 +198,18 @@ def test_validation_data_are_scored_and_watched():
     assert (twin.predict(X) == model.predict(X)).all()
 
 
+def test_counts_are_answered_by_their_rate():
+    counts = np.random.default_rng(0).poisson(np.exp(1 + 0.5 * X[:, 0]))
+    model = regressor(loss="poisson").fit(X, counts)
+    assert model.out_activation_ == "exp"
+    found = model.predict(X)
+    assert (found > 0).all()
+    np.testing.assert_allclose(model.predict(X[:1]), found[:1], rtol=1e-6)
+    assert np.corrcoef(found, np.exp(0.5 * X[:, 0]))[0, 1] > 0.9
+    with pytest.raises(ValueError, match="y has negative numbers, expected y >= 0 under poisson"):
+        model.fit(X, -counts)
+
+
 def test_partial_fit_and_warm_start_go_on():
     model = classifier()
     model.partial_fit(X[:50], Y[:50], classes=[0, 1, 2])
@@ -250,53 +257,3 @@ def test_one_row_is_answered_as_among_many():
     with pytest.raises(ValueError, match="features"):
         model.predict(X[:1, :3])
     assert model.fit(X, (Y + 1) % 3).predict(X[:1]) == (Y[0] + 1) % 3  # the handle is the new one's
-
-
-@pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_pipelines_and_searches(backend):
-    import joblib
-
-    steps = make_pipeline(StandardScaler(), classifier(max_iter=20))
-    grid = {"mlpclassifier__alpha": [1e-4, 1.0], "mlpclassifier__dropout": [0.0, 0.2]}
-    with joblib.parallel_backend(backend, n_jobs=2):
-        search = GridSearchCV(steps, grid, cv=2).fit(X, Y)
-        assert (cross_val_score(steps, X, Y, cv=2) > 0.7).all()
-    assert search.best_score_ > 0.8
-
-
-def test_pandas_in_and_out():
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(X, columns=list("abcde"))
-    scaled = make_pipeline(StandardScaler().set_output(transform="pandas"), classifier())
-    assert scaled.fit(frame, pandas.Series(Y)).score(frame, Y) > 0.9
-    assert list(scaled[-1].feature_names_in_) == list("abcde")
-    with pytest.raises(ValueError, match="feature names"):
-        scaled[-1].predict(frame.rename(columns={"a": "z"}))
-
-
-def test_workers_of_a_pool_take_one_core_each(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert team._usable_cores() == 1
-    monkeypatch.setenv("OMP_NUM_THREADS", "not a number")
-    assert team._usable_cores() == team._cores()
-    before = kernels.get_num_threads()
-    kernels.set_num_threads(3)
-    with team.at_most_threads(2):
-        assert kernels.get_num_threads() == 2
-        with team.at_most_threads(1):
-            assert kernels.get_num_threads() == 1
-        assert kernels.get_num_threads() == 2
-    assert kernels.get_num_threads() == 3
-    kernels.set_num_threads(before)
-
-
-def test_without_scikit_learn_the_extra_is_named(tmp_path):
-    (tmp_path / "sklearn.py").write_text("raise ModuleNotFoundError('no', name='sklearn')")
-    code = "from fonio import nn; nn.Linear; nn.MLPClassifier"
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-    assert "ImportError: MLPClassifier and MLPRegressor need scikit-learn" in done.stderr
-    assert "fonio[sklearn]" in done.stderr

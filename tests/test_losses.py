@@ -15,6 +15,7 @@ NUMBERS = {
     "smooth_l1": "smooth_l1_loss",
     "huber": "huber_loss",
     "bce_with_logits": "binary_cross_entropy_with_logits",
+    "poisson_nll": "poisson_nll_loss",
 }
 
 

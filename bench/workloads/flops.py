@@ -80,6 +80,7 @@ LOSSES = {
     "smooth_l1": 9,
     "huber": 9,
     "bce_with_logits": ELEMENTARY["softplus"] + 12,
+    "poisson_nll": _EXP + 6,
 }
 NORMALIZATION = {
     "column_sum": 1,

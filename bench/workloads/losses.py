@@ -102,12 +102,17 @@ def _bce(output, target):
     return loss, special.expit(output) - target
 
 
+def _poisson(output, target):
+    return np.exp(output) - output * target, np.exp(output) - target
+
+
 FORMULAS = {
     "mse": lambda x, t: _mse(x - t),
     "l1": lambda x, t: _l1(x - t),
     "smooth_l1": lambda x, t: _smooth_l1(x - t),
     "huber": lambda x, t: _smooth_l1(x - t),
     "bce_with_logits": _bce,
+    "poisson_nll": _poisson,
 }
 TORCH = {
     "mse": "mse_loss",
@@ -115,6 +120,7 @@ TORCH = {
     "smooth_l1": "smooth_l1_loss",
     "huber": "huber_loss",
     "bce_with_logits": "binary_cross_entropy_with_logits",
+    "poisson_nll": "poisson_nll_loss",
 }
 
 
