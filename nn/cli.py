@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 cache = typer.Typer(help="The machine code on disk.", no_args_is_help=True)
 app.add_typer(cache, name="cache")
-console = Console()
+console = Console(highlight=False)
 
 PICTURES = (".png", ".svg", ".pdf", ".jpg")
 SETS = {"digits": "digits", "mnist": "mnist", "fashion": "fashion_mnist"}

@@ -136,8 +136,9 @@ def _report_classes(console, model, x, y, labels):
     console.print(f"test accuracy {accuracy:.2%} ± {spread:.2%} of {len(y):,} rows")
     counts = np.zeros((len(labels), len(labels)), int)
     np.add.at(counts, (y, found), 1)
-    room = (console.width - LABEL_WIDTH - 4) // len(labels) - 3
-    if room < max(3, len(str(counts.max()))):
+    longest = max(map(len, labels))
+    room = (console.width - min(LABEL_WIDTH, longest) - 4) // len(labels) - 3
+    if room < max(min(3, longest), len(str(counts.max()))):
         _report_worst(console, counts, labels)
         return
     console.print("rows: the truth, columns: the answer", style="dim")

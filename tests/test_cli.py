@@ -89,6 +89,7 @@ def test_digits_from_the_command_line():
     text = run("train", "digits", "--epochs", 5, "--quiet", "--layers", "32")
     assert "1,437 rows of 64 inputs" in text
     assert "test accuracy" in text
+    assert "rows: the truth, columns: the answer" in text
 
 
 def test_options_reach_the_fit(table, monkeypatch):
