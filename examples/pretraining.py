@@ -27,17 +27,17 @@ SETTINGS = ((100, 300, 1000), 8000, 20), ((50, 100, 300), 4500, 10)  # labels, s
 
 def measure(kind, top, seed, quick):
     """Return the test error for each number of labels, then the last one's losses by epoch."""
-    (x, y), test = images(quick)
+    ((x, y), test), (numbers, steps, batch), errors = images(quick), SETTINGS[quick], []
     start = mlp([x.shape[1], 128, 128, top, 10], nn.ReLU if "ReLU" in kind else nn.Sigmoid)
     if kind in ("plain", "denoising"):
         options = {"epochs": 50 if quick else 15, "batch_size": 100, "progress": False}
         nn.pretrain(start, x[:10_000], corruption=0.3 * (kind != "plain"), seed=seed, **options)
-    errors, (numbers, steps, batch) = [], SETTINGS[quick]
     for labels in numbers if top == 128 else numbers[-1:]:
         model, rows = copy.deepcopy(start), np.random.default_rng(0).permutation(len(x))[:labels]
         optimizer = nn.SGD(model.parameters(), lr=0.01 if "ReLU" in kind else 0.1, momentum=0.9)
-        options = {"epochs": steps * batch // labels, "batch_size": batch, "optimizer": optimizer}
-        losses = fit(model, x[rows], y[rows], seed=seed, **options).loss
+        few = 1 if not quick else 3 if kind != "random" else 2 - (labels == numbers[-1])
+        options = {"epochs": steps * batch // labels // few, "batch_size": batch, "seed": seed}
+        losses = fit(model, x[rows], y[rows], optimizer=optimizer, **options).loss
         errors.append(error(model, *test))
     return errors + losses
 
