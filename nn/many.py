@@ -2,9 +2,9 @@
 
 Each thread takes the next net that is not finished and trains it alone, whole epochs natively
 (many_loop.py), early stopping included. Python makes what is recorded, which nets of a kind share
-(many_slots.py), and looks at the clock. A hundred nets 64-32-10 of 256 steps take 4.2 ms each by fit
-one after another, 2.0 here, and 1.25 on two threads; 0.3 ms of it is Python's, which threads do
-not share.
+(many_slots.py), and looks at the clock. A hundred nets 64-32-10 of 256 steps take 4.2 ms each by
+fit one after another, 2.0 here, and 1.25 on two threads; 0.3 ms of it is Python's, which threads
+do not share.
 
 The rule: a net ends with the bits of `nn.fit` with its seed, whatever trains beside it.
 """
