@@ -3,15 +3,17 @@
 The rule: of a fit the share of wrong answers is checked, of a prediction the labels by NumPy.
 """
 
+import shutil
 import tempfile
 import warnings
+import weakref
 from functools import partial
 from importlib import util
 from pathlib import Path
 
 import numpy as np
 
-from .programs import Program, _blobs
+from .programs import Program, blobs
 
 # name: (hidden widths, epochs, data)
 FITS = {
@@ -23,7 +25,7 @@ TRIED = 200  # rows whose single answers are checked
 
 
 def _data(what, package):
-    return package.nn.datasets.digits()[0] if what == "digits" else _blobs(what)
+    return package.nn.datasets.digits()[0] if what == "digits" else blobs(what)
 
 
 def _theirs():
@@ -68,7 +70,7 @@ def _fit(name, *what):
 
 def _one_row(made):
     """Return predict on one row, of an estimator that was fitted for a moment."""
-    x, labels = _blobs(64)
+    x, labels = blobs(64)
     return partial(_fitted(made, (64,), 2, x, labels).predict, x[:1])
 
 
@@ -81,7 +83,7 @@ def _their_row():
 
 
 def _row_misses(package):
-    x, labels = _blobs(64)
+    x, labels = blobs(64)
     fitted = _fitted(package.nn.MLPClassifier, (64,), 2, x, labels)
     first, last = fitted.coefs_
     hidden = np.maximum(x[:TRIED].astype(np.float64) @ first + fitted.intercepts_[0], 0)
@@ -98,25 +100,26 @@ def _wide(package):
     return package.nn.Sequential(package.nn.Linear(*WIDE[:2]), package.nn.Linear(*WIDE[1:]))
 
 
-def _saving(package):
-    model, folder = _wide(package), tempfile.TemporaryDirectory()
+def _writing(write, name):
+    """Return a call that writes a file into a folder of its own, which goes when the call does."""
+    folder = tempfile.mkdtemp()
 
     def call():
-        package.nn.save(model, Path(folder.name) / "model.safetensors")
+        write(Path(folder) / name)
 
+    weakref.finalize(call, shutil.rmtree, folder, ignore_errors=True)
     return call
+
+
+def _saving(package):
+    return _writing(partial(package.nn.save, _wide(package)), "model.safetensors")
 
 
 def _torch_saving():
     import torch
 
     model = torch.nn.Sequential(*(torch.nn.Linear(*pair) for pair in (WIDE[:2], WIDE[1:])))
-    folder = tempfile.TemporaryDirectory()
-
-    def call():
-        torch.save(model.state_dict(), Path(folder.name) / "model.pt")
-
-    return call
+    return _writing(lambda path: torch.save(model.state_dict(), path), "model.pt")
 
 
 def _saved_wrongly(package):

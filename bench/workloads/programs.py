@@ -109,7 +109,7 @@ FITS = {  # name: (sizes, epochs, batch)
 }
 
 
-def _blobs(features):
+def blobs(features):
     """Draw rows around ten centres: (2048, features) float32, labels; a net learns them all."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, ROWS)
@@ -118,14 +118,14 @@ def _blobs(features):
 
 
 def _fitted(sizes, epochs, batch, package):
-    x, labels = _blobs(sizes[0])
+    x, labels = blobs(sizes[0])
     model = steps.model(steps.Net(sizes, batch), package)
     package.nn.fit(model, x, labels, epochs=epochs, batch_size=batch, progress=False)
     return model
 
 
 def _misses(sizes, epochs, batch, package):
-    x, labels = _blobs(sizes[0])
+    x, labels = blobs(sizes[0])
     output = package.nn.predict_proba(_fitted(sizes, epochs, batch, package), x)
     return float(np.mean(output.argmax(1) != labels)), 0.05
 
@@ -140,7 +140,7 @@ def _sklearn_fit(sizes, epochs, batch):
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
-    x, labels = _blobs(sizes[0])
+    x, labels = blobs(sizes[0])
     options = {"batch_size": batch, "max_iter": epochs, "tol": 0.0, "alpha": 0.0}
 
     def call():
