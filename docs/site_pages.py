@@ -22,7 +22,7 @@ import site_api  # noqa: E402
 REPORT = "zen4-2cores"  # the file whose figures the README shows
 HIDDEN = "---\nsearch:\n  exclude: true\nhide: [toc]\n---\n\n"
 TABLE = re.compile(r"<!-- table (\w+): ([\w ]+) -->")
-FIGURES = re.compile(r"(^ +|)<!-- figures: ([\w ]+) -->", re.M)
+FIGURES = re.compile(r"(^ +|)<!-- figures: ([\w ,-]+) -->", re.M)
 OPTIONS = re.compile(r"<!-- options: (\w+) -->")
 OUTSIDE = re.compile(r"\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 
@@ -124,7 +124,7 @@ def figures(which):
     from bench.rows import verdict
 
     rows, kept = _kept()
-    results = kept["rows"]
+    results, sections = kept["rows"], {row.section for row in rows}
     rows = [row for row in rows if row.name in results]
     if which == "machine":
         return machine_line(kept["machine"])
@@ -134,9 +134,9 @@ def figures(which):
     narrow = which == "AVX2"
     chosen = [row for row in rows if narrow == ("AVX2" in row.name)]
     chosen = [row for row in chosen if narrow or row.section == which]
-    if not chosen:
-        raise ValueError(f"no row of {REPORT} is of the section {which!r}")
-    return markdown(chosen, results)
+    if not (narrow or which in sections):
+        raise ValueError(f"no row is of the section {which!r}, expected one of {sections}")
+    return markdown(chosen, results) if chosen else "Not measured yet."
 
 
 def options(command):
