@@ -15,17 +15,21 @@ import numpy as np
 
 from .programs import Program, blobs
 
-# name: (hidden widths, epochs, data)
+# name: (hidden widths, epochs, data, whether rows are float64, as loaders mostly give them; fonio
+# is then asked for float32, which scikit-learn's own cannot be)
 FITS = {
-    "MLPClassifier.fit digits, 50 epochs": ((100,), 50, "digits"),
-    "MLPClassifier.fit 784-100-10, 10 epochs": ((100,), 10, 784),
+    "MLPClassifier.fit digits, 100 epochs": ((100,), 100, "digits", False),
+    "MLPClassifier.fit digits, 100 epochs, rows in float64": ((100,), 100, "digits", True),
+    "MLPClassifier.fit 784-100-10, 20 epochs": ((100,), 20, 784, False),
+    "MLPClassifier.fit 784-100-10, 20 epochs, rows in float64": ((100,), 20, 784, True),
 }
 WIDE = (784, 1000, 205)  # a million weights, about
 TRIED = 200  # rows whose single answers are checked
 
 
-def _data(what, package):
-    return package.nn.datasets.digits()[0] if what == "digits" else blobs(what)
+def _data(what, double, package):
+    x, labels = package.nn.datasets.digits()[0] if what == "digits" else blobs(what)
+    return x.astype(np.float64 if double else np.float32), labels
 
 
 def _theirs():
@@ -35,24 +39,27 @@ def _theirs():
 
 
 def _fitted(made, hidden, epochs, x, labels):
+    """Fit for so many epochs, however little the last ones gain."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that so few epochs do not converge is meant
-        return made(hidden, max_iter=epochs, random_state=0).fit(x, labels)
+        warnings.simplefilter("ignore")  # that it does not converge is meant
+        told = {"max_iter": epochs, "tol": 0.0, "n_iter_no_change": epochs, "random_state": 0}
+        return made(hidden, **told).fit(x, labels)
 
 
-def _own_fit(hidden, epochs, what, package):
-    return partial(_fitted, package.nn.MLPClassifier, hidden, epochs, *_data(what, package))
+def _own_fit(hidden, epochs, what, double, package):
+    made = partial(package.nn.MLPClassifier, dtype="float32")
+    return partial(_fitted, made, hidden, epochs, *_data(what, double, package))
 
 
-def _their_fit(hidden, epochs, what):
+def _their_fit(hidden, epochs, what, double):
     import fonio
 
-    return partial(_fitted, _theirs(), hidden, epochs, *_data(what, fonio))
+    return partial(_fitted, _theirs(), hidden, epochs, *_data(what, double, fonio))
 
 
-def _misses(hidden, epochs, what, package):
-    x, labels = _data(what, package)
-    return 1 - _own_fit(hidden, epochs, what, package)().score(x, labels), 0.05
+def _misses(hidden, epochs, what, double, package):
+    x, labels = _data(what, double, package)
+    return 1 - _own_fit(hidden, epochs, what, double, package)().score(x, labels), 0.05
 
 
 def _fit(name, *what):
