@@ -42,9 +42,6 @@ from .device import DeviceArray as DeviceArray
 from .device import to_device as to_device
 from .divisive_normalization import divisivenorm as divisivenorm
 from .divisive_normalization import divisivenorm_backward as divisivenorm_backward
-from .dropconnect import dropconnect as dropconnect
-from .dropconnect import dropconnect_backward as dropconnect_backward
-from .dropconnect import dropconnect_moments as dropconnect_moments
 from .dropouts import alpha_dropout as alpha_dropout
 from .dropouts import alpha_dropout_backward as alpha_dropout_backward
 from .dropouts import spatial_dropout as spatial_dropout
@@ -61,7 +58,7 @@ from .elementary import log1p as log1p
 from .elementary import sigmoid as sigmoid
 from .elementary import softplus as softplus
 from .elementary import tanh as tanh
-from .elementwise import elementwise as elementwise
+from .formulas import elementwise as elementwise
 from .fused import fused_mlp as fused_mlp
 from .fused import fused_mlp_backward as fused_mlp_backward
 from .gaussians import gaussian_dropout as gaussian_dropout
@@ -159,6 +156,9 @@ from .statistics import observe as observe
 from .statistics import observe_update as observe_update
 from .team import get_num_threads as get_num_threads
 from .team import set_num_threads as set_num_threads
+from .weight_masks import dropconnect as dropconnect
+from .weight_masks import dropconnect_backward as dropconnect_backward
+from .weight_masks import dropconnect_moments as dropconnect_moments
 from .weight_normalization import centered_weightnorm as centered_weightnorm
 from .weight_normalization import centered_weightnorm_backward as centered_weightnorm_backward
 from .weight_normalization import weightnorm as weightnorm

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from .caching import jit
 from .elementary import erf, exp, sigmoid, softplus, tanh
-from .elementwise import elementwise
+from .formulas import elementwise
 from .precision import choose
 from .rectifiers import (
     celu,

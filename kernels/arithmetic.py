@@ -1,6 +1,6 @@
 """Sums and products of arrays as recorded kernels: what a layer may not do with NumPy."""
 
-from .elementwise import elementwise
+from .formulas import elementwise
 
 
 @elementwise(cost=0.2)

@@ -23,7 +23,7 @@ from .coefficients import (
     LOG_DOUBLE,
     LOG_SINGLE,
 )
-from .elementwise import elementwise
+from .formulas import elementwise
 from .precision import bits, choose, from_bits, magnitude, narrow, polynomial, with_sign
 
 INFINITY, NAN = float("inf"), float("nan")

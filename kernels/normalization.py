@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 from . import arrays
 from .arrays import scratch
 from .columns import add_columns
-from .elementwise import elementwise
+from .formulas import elementwise
 from .loops import chunks_of
 from .operations import operation
 from .segment_gradients import differentiate_in_rows, differentiate_segments, end_products

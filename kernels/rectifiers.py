@@ -8,7 +8,7 @@ it, and chooses between two values.
 
 from . import arrays
 from .elementary import exp, expm1
-from .elementwise import elementwise
+from .formulas import elementwise
 
 
 @elementwise(cost=0.2)

@@ -18,7 +18,7 @@ import warnings
 warnings.simplefilter("error")
 import numpy as np
 from fonio.kernels.loops import for_each, for_each_cell
-from fonio.kernels.elementwise import elementwise
+from fonio.kernels.formulas import elementwise
 from fonio.kernels.launch import kernel
 
 def make(formula):
@@ -104,7 +104,7 @@ def test_an_edited_helper_in_another_file_of_the_package_is_seen(tmp_path):
         "from .caching import jit\n\n\n@jit\ndef helper(x):\n    return x * 2\n"
     )
     (package / "kernels" / "caller.py").write_text(
-        "from .elementwise import elementwise\nfrom .helper import helper\n\n\n"
+        "from .formulas import elementwise\nfrom .helper import helper\n\n\n"
         "@elementwise\ndef two_times_two(x):\n    return helper(helper(x))\n"
     )
     with (package / "kernels" / "__init__.pyi").open("a") as file:

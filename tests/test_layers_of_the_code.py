@@ -54,6 +54,20 @@ def test_layers_know_no_cuda(path):
     assert not {name for name in imports(path, everywhere=True) if about_cuda(name)}
 
 
+@pytest.mark.parametrize("folder", [KERNELS, NN], ids=lambda folder: folder.stem)
+def test_no_public_name_is_that_of_a_file(folder):
+    """Importing the file would put it in the name's place, or need a package pickle refuses."""
+    names = {alias.asname for alias in _listed(folder)}
+    assert names and not names & {path.stem for path in folder.glob("*.py")}
+
+
+def _listed(folder):
+    """The names out of files; `from . import init` lists a file itself."""
+    tree = ast.parse((folder / "__init__.pyi").read_text())
+    nodes = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
+    return [alias for node in nodes for alias in node.names]
+
+
 def test_importing_the_library_imports_no_cuda():
     code = "import sys, fonio.nn; sys.exit('numba.cuda.target' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
