@@ -20,12 +20,12 @@ SECTIONS = {
         "Losses": "losses",
         "Normalizations": "batch_normalization normalization weight_normalization "
         "divisive_normalization power_normalization",
-        "Dropout and random numbers": "masks dropouts dropconnect gaussians random_numbers",
+        "Dropout and random numbers": "masks dropouts weight_masks gaussians random_numbers",
         "Optimizers": "descent adaptive moments averaging clipping penalties",
         "Pictures and mixtures": "images resampling mixing",
         "Elementary functions": "elementary arithmetic",
         "Recording, threads, devices": "recording team device statistics",
-        "Kernels of your own": "elementwise loops operations launch",
+        "Kernels of your own": "formulas loops operations launch",
     },
     "nn": {
         "Models": "module sequential layers residual",

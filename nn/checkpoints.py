@@ -15,7 +15,7 @@ import numpy as np
 from ..kernels import arrays
 from .callbacks import Callback
 from .files import check_version, model_tensors, read_tensors, write_tensors
-from .module import matched_arrays
+from .named_arrays import matched_arrays
 
 FORMAT, VERSION = "fonio-checkpoint", 1
 

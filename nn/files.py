@@ -14,7 +14,8 @@ import numpy as np
 from ..kernels import arrays
 from . import init
 from .architecture import Builder, describe, known_classes
-from .module import Module, load_arrays
+from .module import Module
+from .named_arrays import load_arrays
 
 FORMAT, VERSION = "fonio", 1
 BAD_DATA = (  # what layers raise when they are made of data that nobody checked

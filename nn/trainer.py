@@ -44,6 +44,7 @@ class Trainer:
         self.total = arrays.zeros(self.anchor, 1, np.float64)
         self._batchnorm = any(isinstance(module, BatchNorm1d) for module in model.modules())
         self._steps, self._seconds, self._tables = {}, {}, []
+        self._shuffling = None
         seed_masks([*model.modules(), *self.augment], self.seed)
         for augmentation in self.augment:
             augmentation.counter = self._put(augmentation.counter)
@@ -119,10 +120,21 @@ class Trainer:
                 self.order = self._put(order)
                 self._steps.clear()
             self.order[...] = order
-        elif self.shuffle:  # by the steps taken so far, so that a second fit goes on
-            order = np.arange(self.rows)
-            kernels.shuffle(order, self.seed, int(self.optimizer.count[0]))
-            self.order[...] = order
+        elif self.shuffle:
+            self.order[...] = self._shuffled()
+
+    def _shuffled(self):
+        """Return all rows in an order chosen by the steps taken, so that a second fit goes on."""
+        if self._shuffling is None:
+            order, count = np.arange(self.rows), np.zeros(1, np.int64)
+            with kernels.record() as recording:  # which spares later epochs the checks
+                kernels.shuffle(order, self.seed, count)
+            self._shuffling = order, count, recording
+        order, count, recording = self._shuffling
+        order[...] = np.arange(self.rows)
+        count[0] = self.optimizer.count[0]
+        recording.replay()
+        return order
 
     def figures(self):
         """Return the epoch's mean loss, and accuracy where targets are labels."""

@@ -18,8 +18,8 @@ from .programs import Program, blobs
 # name: (hidden widths, epochs, data, whether rows are float64, as loaders mostly give them; fonio
 # is then asked for float32, which scikit-learn's own cannot be)
 FITS = {
-    "MLPClassifier.fit digits, 100 epochs": ((100,), 100, "digits", False),
-    "MLPClassifier.fit digits, 100 epochs, rows in float64": ((100,), 100, "digits", True),
+    "MLPClassifier.fit digits, 200 epochs": ((100,), 200, "digits", False),
+    "MLPClassifier.fit digits, 200 epochs, rows in float64": ((100,), 200, "digits", True),
     "MLPClassifier.fit 784-100-10, 20 epochs": ((100,), 20, 784, False),
     "MLPClassifier.fit 784-100-10, 20 epochs, rows in float64": ((100,), 20, 784, True),
 }
