@@ -26,6 +26,27 @@ class Fragment:
     step: int
 
 
+class _Sums:
+    """The sums of a product, out of the registers of a local array and back."""
+
+    def __init__(self, context, builder, kind, home, count):
+        places = [ir.Constant(I64, i) for i in range(count)]
+        self._builder = builder
+        self._cells = [register_place(context, builder, kind, home, i) for i in places]
+        self._values = [builder.load(cell) for cell in self._cells]
+
+    def add(self, column, row):
+        """Emit sums[i, j] += column[i] row[j]."""
+        pairs = [(x, y) for x in column for y in row]
+        fma = self._builder.fma
+        self._values = [fma(x, y, t) for (x, y), t in zip(pairs, self._values, strict=True)]
+
+    def store(self):
+        """Emit the stores."""
+        for cell, value in zip(self._cells, self._values, strict=True):
+            self._builder.store(value, cell)
+
+
 @functools.cache
 def multiply_block(depth, left, right):
     """Make multiply(sums, a, a_at, b, b_at): sums[i, j] += Σ_k a[k, i] b[k, j], k < depth.
@@ -65,18 +86,14 @@ def multiply_block(depth, left, right):
                 return line(a_kind, a, a_at, a_places[k]), line(b_kind, b, b_at, b_places[k])
 
             a_places, b_places = places(left, size), places(right, size)
-            cells = [ir.Constant(I64, i) for i in range(left.count * right.count)]
-            cells = [register_place(context, builder, local, home, i) for i in cells]
-            total = [builder.load(cell) for cell in cells]
+            held = _Sums(context, builder, local, home, left.count * right.count)
             ahead = both(0)
             for k in range(depth):
                 column, row = ahead
                 if k + 1 < depth:  # loaded one step ahead
                     ahead = both(k + 1)
-                pairs = [(x, y) for x in column for y in row]
-                total = [builder.fma(x, y, t) for (x, y), t in zip(pairs, total, strict=True)]
-            for cell, value in zip(cells, total, strict=True):
-                builder.store(value, cell)
+                held.add(column, row)
+            held.store()
             return context.get_dummy_value()
 
         return types.void(sums, a, types.intp, b, types.intp), codegen
@@ -118,15 +135,11 @@ def multiply_across(depth, count, line, right):
                     left = [some(a_kind, a, a_at, i * line + k, 2) for i in range(count)]
                 return left, sum((some(b_kind, b, b_at, k * right.line + s, 4) for s in row), [])
 
-            cells = [ir.Constant(I64, i) for i in range(count * right.count)]
-            cells = [register_place(context, builder, local, home, i) for i in cells]
-            total, left = [builder.load(cell) for cell in cells], []
+            held, left = _Sums(context, builder, local, home, count * right.count), []
             for k in range(depth):
                 left, values = both(k, left)
-                pairs = [(x[k % 2], y) for x in left for y in values]
-                total = [builder.fma(x, y, t) for (x, y), t in zip(pairs, total, strict=True)]
-            for cell, value in zip(cells, total, strict=True):
-                builder.store(value, cell)
+                held.add([x[k % 2] for x in left], values)
+            held.store()
             return context.get_dummy_value()
 
         return types.void(sums, a, types.intp, b, types.intp), codegen
