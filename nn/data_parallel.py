@@ -21,6 +21,7 @@ from ..kernels import arrays
 from ..kernels.launch import kernel
 from ..kernels.loops import for_each
 from .exchange import Exchange, sharing
+from .extras import needed
 from .losses import Loss
 from .steps import train_once
 from .trainer import Trainer
@@ -51,10 +52,8 @@ def scale_by(i, values, scale):
 
 def trainer_of(communicator, plain):
     """Return the trainer of a fit: the plain one where the communicator has one process."""
-    try:
+    with needed("fit: communicator needs mpi4py", "mpi", "mpi4py"):
         from mpi4py import MPI
-    except ModuleNotFoundError:
-        raise ImportError("fit: communicator needs mpi4py: pip install 'fonio[mpi]'") from None
     if not isinstance(communicator, MPI.Intracomm):
         kind = type(communicator).__name__
         raise TypeError(f"fit: communicator is a {kind}, expected mpi4py's, as MPI.COMM_WORLD")

@@ -35,19 +35,6 @@ KNOWN = {
 }
 
 
-@contextlib.contextmanager
-def needs_sklearn():
-    """Say which extra is missing where scikit-learn is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "sklearn":
-            raise
-        raise ImportError(
-            "MLPClassifier and MLPRegressor need scikit-learn: pip install 'fonio[sklearn]'"
-        ) from None
-
-
 def one_thread_in_a_pool():
     """Hold a fit to one thread where it runs in one of a pool's: the pool has taken the cores."""
     alone = threading.current_thread() is threading.main_thread()

@@ -19,15 +19,15 @@ from .estimator_parts import (
     check_arguments,
     least_loss,
     make_fit_optimizer,
-    needs_sklearn,
     one_thread_in_a_pool,
     penalties_of,
     rate_schedule,
 )
+from .extras import needed
 from .inference import predict as outputs_of
 from .training import fit
 
-with needs_sklearn():
+with needed("MLPClassifier and MLPRegressor need scikit-learn", "sklearn", "sklearn"):
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
     from sklearn.metrics import r2_score

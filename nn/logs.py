@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .callbacks import Callback
+from .extras import needed
 from .files import write_whole
 from .inspection import Inspector
 from .records import SIDES
@@ -159,11 +160,6 @@ def _as_csv(lines):
 
 def _tensorboard():
     """Return tensorboardX's file of events, which writes when told to, in no thread of its own."""
-    try:
+    with needed("TensorBoard needs tensorboardX", "tensorboard", "tensorboardX"):
         from tensorboardX import event_file_writer
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] != "tensorboardX":
-            raise
-        told = "TensorBoard needs tensorboardX: pip install 'fonio[tensorboard]'"
-        raise ImportError(told) from None
     return event_file_writer

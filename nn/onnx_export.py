@@ -6,10 +6,9 @@ runtimes hold few activations in it.
 The rule: the graph is checked by onnx before it is written, and takes any number of rows.
 """
 
-from contextlib import contextmanager
-
 import numpy as np
 
+from .extras import needed
 from .files import write_whole
 from .lowering import lower, widths
 from .onnx_formulas import FORMULAS, Value, where
@@ -34,19 +33,9 @@ NODES = {  # activation: operator, {attribute: place of its number, or its value
 GATED = {"silu": 1.0, "quick_gelu": 1.702}  # x sigmoid(number x)
 
 
-@contextmanager
-def _needs_onnx():
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise ImportError("export_onnx needs onnx: pip install 'fonio[onnx]'") from None
-
-
 def export_onnx(model, path):
     """Write a model in eval mode as an ONNX file: input "x" (N, in), output "y" (N, out)."""
-    with _needs_onnx():
+    with needed("export_onnx needs onnx", "onnx", "onnx"):
         import onnx
         from onnx import helper, numpy_helper
     steps = lower(model, "export_onnx")

@@ -9,6 +9,8 @@ that what a worker held can be had again, and that errors arrive.
 
 import contextlib
 
+from .extras import needed
+
 
 @contextlib.contextmanager
 def on_dask(client=None):
@@ -22,15 +24,11 @@ def on_dask(client=None):
     others; a task that Dask has seen kill its workers too often, or that cannot be pickled, ends
     the search with an error.
     """
-    try:
+    with needed("on_dask needs Dask", "dask", "joblib", "distributed", "dask"):
         import joblib
         from distributed import Client, get_client
 
         from .dask_backend import LastingBackend
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("joblib", "distributed", "dask"):
-            raise
-        raise ImportError("on_dask needs Dask: pip install 'fonio[dask]'") from None
     if client is not None and not isinstance(client, Client):
         kind = type(client).__name__
         raise TypeError(f"on_dask: client is a {kind}, expected a dask.distributed.Client or None")
