@@ -14,11 +14,12 @@ import threading
 import numpy as np
 
 from ..kernels import arrays, team
+from .fit_checks import check_clips
 from .history import History
 from .many_data import Common
 from .many_loop import COLUMN, FIGURES, MIN_DELTA, SIGN, WATCH, run_epochs
 from .many_slots import Slot
-from .many_tasks import check_models, check_schedule, make_tasks
+from .many_tasks import check_many_schedule, check_models, make_tasks
 from .progress import Progress
 from .schedules import Schedule
 from .steps import seed_masks
@@ -113,10 +114,8 @@ def fit_many(
         "clip_norm": clip_norm, "clip_value": clip_value, "shuffle": shuffle, "schedule": schedule,
     })  # fmt: skip
     models = check_models(models, common.loss)
-    for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if value is not None:
-            arrays.check_at_least("fit_many", name, value, 0, strictly=True)
-    check_schedule(schedule)
+    check_clips("fit_many", clip_norm, clip_value)
+    check_many_schedule(schedule)
     threads = team.get_num_threads() if threads is None else threads
     arrays.check_integer("fit_many", "threads", threads, 1)
     if isinstance(seeds, int | np.integer) and not isinstance(seeds, bool):

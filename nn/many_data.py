@@ -6,10 +6,10 @@ The rule: x and y exist once for each precision; a net's own rows are indices.
 import numpy as np
 
 from ..kernels import arrays
+from .fit_checks import check_weighable, checked_weights, split_rows
 from .inference import prepare_inputs
 from .losses import Loss, make_loss, prepare_targets
 from .many_loop import FIGURES
-from .training import _split, _weights
 
 
 class Common:
@@ -21,8 +21,9 @@ class Common:
         if x.ndim == 2 and y.ndim and len(y) != len(x):
             raise ValueError(f"fit_many: y has {len(y)} rows, expected {len(x)} as x has")
         sample, self._classes = weights
-        sample = _weights("sample_weight", sample, len(x) if x.ndim else 0, np.float64)
-        self._x, self._y, self._sample, self.validation = _split(x, y, sample, validation)
+        check_weighable("fit_many", self.loss, sample_weight=sample, class_weight=self._classes)
+        sample = checked_weights("sample_weight", sample, len(x) if x.ndim else 0, np.float64)
+        self._x, self._y, self._sample, self.validation = split_rows(x, y, sample, validation)
         self._made = {}
 
     @property
@@ -52,7 +53,7 @@ class Common:
 
     def class_weight(self, dtype, outputs):
         """Return the weights of the classes, or None."""
-        return _weights("class_weight", self._classes, outputs, dtype)
+        return checked_weights("class_weight", self._classes, outputs, dtype)
 
     def _targets(self, name, y, dtype, outputs, where):
         key = (name, dtype, outputs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..kernels import arrays
+from .fit_checks import check_schedule
 from .losses import check_model
 from .many_kinds import kind_of_model, kind_of_optimizer
 from .many_loop import FIGURES
@@ -230,20 +231,14 @@ def _maker(spec):
     return lambda model: spec(model.parameters())
 
 
-def check_schedule(schedule):
+def check_many_schedule(schedule):
     """Refuse what is no schedule, and the one that looks at the history."""
     if isinstance(schedule, ReduceLROnPlateau):
         raise ValueError(
             "fit_many: schedule is a ReduceLROnPlateau, which decides in Python, expected a "
             "schedule of epochs or steps"
         )
-    if schedule is not None and (isinstance(schedule, type) or not _is_schedule(schedule)):
-        kind = schedule.__name__ if isinstance(schedule, type) else type(schedule).__name__
-        raise TypeError(f"fit_many: schedule is a {kind}, expected a schedule or a function")
-
-
-def _is_schedule(schedule):
-    return isinstance(schedule, Schedule) or callable(schedule)
+    check_schedule("fit_many", schedule)
 
 
 def rates_of(task, schedule):

@@ -10,13 +10,17 @@ works.
 import time
 from pathlib import Path
 
-import numpy as np
-
-from ..kernels import arrays
 from .callbacks import make_callbacks
+from .fit_checks import (
+    check_numbers,
+    check_validation,
+    check_weighable,
+    checked_weights,
+    split_rows,
+)
 from .history import History
 from .inference import evaluate, prepare_inputs
-from .losses import Loss, check_model, make_loss, prepare_targets
+from .losses import check_model, make_loss, prepare_targets
 from .optimizers import make_optimizer
 from .progress import Progress
 from .schedules import ReduceLROnPlateau, Schedule
@@ -74,17 +78,17 @@ def fit(
     check_model(loss, model)
     callbacks = make_callbacks(callbacks)
     augment = _augmentations(augment)
-    _check_numbers(epochs, batch_size, clip_norm, clip_value, schedule, seed)
+    check_numbers(epochs, batch_size, clip_norm, clip_value, schedule, seed)
     x = prepare_inputs(x, model.dtype, "fit", check_finite)
     width = output_width(model, x)
     y = prepare_targets(loss, y, width, model.dtype)
     if len(y) != len(x):
         raise ValueError(f"fit: y has {len(y)} rows, expected {len(x)} as x has")
-    _check_weighable(loss, sample_weight=sample_weight, class_weight=class_weight)
-    weights = _weights("sample_weight", sample_weight, len(x), model.dtype)
-    classes = _weights("class_weight", class_weight, width, model.dtype)
-    x, y, weights, validation = _split(x, y, weights, validation)
-    _check_validation(model, loss, validation)
+    check_weighable("fit", loss, sample_weight=sample_weight, class_weight=class_weight)
+    weights = checked_weights("sample_weight", sample_weight, len(x), model.dtype)
+    classes = checked_weights("class_weight", class_weight, width, model.dtype)
+    x, y, weights, validation = split_rows(x, y, weights, validation)
+    check_validation(model, loss, validation)
     if isinstance(schedule, ReduceLROnPlateau):
         callbacks.append(schedule)
     if checkpoint is not None:
@@ -200,66 +204,3 @@ def _augmentations(augment):
 
     own = all(isinstance(one, Augmentation) for one in augment)
     return [Compose(*augment)] if own else augment  # movements then take one resampling
-
-
-def _check_numbers(epochs, batch_size, clip_norm, clip_value, schedule, seed):
-    arrays.check_integer("fit", "epochs", epochs, 0)
-    if not callable(batch_size):
-        arrays.check_integer("fit", "batch_size", batch_size, 1)
-    arrays.check_integer("fit", "seed", seed, 0)
-    for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if value is not None:
-            arrays.check_at_least("fit", name, value, 0, strictly=True)
-    known = isinstance(schedule, Schedule | ReduceLROnPlateau) or schedule is None
-    if isinstance(schedule, type) or not (known or callable(schedule)):
-        kind = schedule.__name__ if isinstance(schedule, type) else type(schedule).__name__
-        raise TypeError(f"fit: schedule is a {kind}, expected a schedule or a function")
-
-
-def _check_weighable(loss, **weights):
-    """Refuse weights that a function of (output, target) would not see."""
-    named = [name for name, given in weights.items() if given is not None]
-    if named and not isinstance(loss, Loss):
-        raise ValueError(
-            f"fit: {named[0]} is given, and the loss is a function of (output, target) alone, "
-            "expected a loss by name, or weights inside of the function"
-        )
-
-
-def _check_validation(model, loss, validation):
-    """Refuse bad validation data before the first epoch, not after it."""
-    if validation is None:
-        return
-    x = prepare_inputs(validation[0], model.dtype, "fit: validation")
-    width = output_width(model, x)
-    y = prepare_targets(loss, validation[1], width, model.dtype, "fit: validation")
-    if len(y) != len(x):
-        raise ValueError(f"fit: validation: y has {len(y)} rows, expected {len(x)} as x has")
-
-
-def _weights(name, weights, count, dtype):
-    if weights is None:
-        return None
-    weights = np.ascontiguousarray(arrays.on_host(weights), dtype)
-    if weights.shape != (count,):
-        raise ValueError(f"fit: {name} has shape {weights.shape}, expected ({count},)")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"fit: {name} has negative or non-finite numbers, expected {name} >= 0")
-    return weights
-
-
-def _split(x, y, weights, validation):
-    """Return training x, y, weights and validation (x, y), the last rows for a fraction."""
-    if not arrays.is_number(validation):
-        if validation is not None and len(validation) != 2:
-            raise ValueError("fit: validation is not (x, y), expected a pair or a fraction")
-        return x, y, weights, validation
-    if not 0 < validation < 1:
-        raise ValueError(f"fit: validation is {validation}, expected 0 < validation < 1")
-    held = max(1, round(len(x) * validation))
-    if held >= len(x):
-        raise ValueError(
-            f"fit: validation is {validation} of {len(x)} rows, expected rows to train on"
-        )
-    kept = None if weights is None else weights[:-held]
-    return x[:-held], y[:-held], kept, (x[-held:], y[-held:])

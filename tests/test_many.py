@@ -294,6 +294,8 @@ BAD = [
     (dict(schedule=nn.ReduceLROnPlateau()), ValueError, "ReduceLROnPlateau, which decides in Py"),
     (dict(schedule=3), TypeError, "fit_many: schedule is a int, expected a schedule or a function"),
     (dict(threads=0), ValueError, "fit_many: threads is 0, expected threads >= 1"),
+    (dict(loss=lambda output, y: (output, output), sample_weight=np.ones(99)), ValueError,
+     "fit_many: sample_weight is given, and the loss is a function"),
     (dict(clip_norm=0), ValueError, "fit_many: clip_norm is 0, expected clip_norm > 0"),
     (dict(x=X[:, :4]), ValueError, r"x has shape \(2, 4\), expected \(N, 5\)"),
     (dict(x=X[:9]), ValueError, "fit_many: y has 150 rows, expected 9 as x has"),
